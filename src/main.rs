@@ -1,0 +1,4 @@
+//! The truename program.
+#![forbid(unsafe_code)]
+
+fn main() {}
