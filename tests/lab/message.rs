@@ -102,6 +102,11 @@ impl Query {
         (at == octets.len()).then_some(())
     }
 
+    /// The options in an OPT record's RDATA; none when they are cut off.
+    pub fn options_of(rdata: &[u8]) -> Option<Vec<EdnsOption>> {
+        read_options(rdata)
+    }
+
     /// Whether DNSSEC records are wanted.
     pub fn dnssec_ok(&self) -> bool {
         self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok)

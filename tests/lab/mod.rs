@@ -17,6 +17,7 @@
 //! faults, record        what goes wrong, what was seen
 //!   respond             the plan for one query
 //! datagram stream http quic   carry the plans out; tls, testca: certificates
+//! ask                   a client for tests
 //! ```
 
 #![allow(
@@ -33,6 +34,7 @@
 )]
 
 pub mod answer;
+pub mod ask;
 mod datagram;
 pub mod expectations;
 pub mod faults;
@@ -51,6 +53,7 @@ pub mod universe;
 pub mod zone;
 pub mod zones;
 
+pub use ask::{Answered, Ask};
 pub use faults::{FaultSet, Faults};
 pub use record::Record;
 pub use respond::forged_record;
