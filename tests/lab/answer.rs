@@ -40,6 +40,14 @@ impl Universe {
     }
 }
 
+/// What follows after one name.
+enum Step {
+    /// The chain goes on here.
+    Next(Name),
+    /// The response is complete.
+    Done,
+}
+
 /// One resolution on its way.
 struct Walk<'a> {
     universe: &'a Universe,
@@ -52,8 +60,8 @@ impl<'a> Walk<'a> {
     fn run(&mut self, mut name: Name) {
         for _ in 0..CHAIN_MAX {
             match self.step(&name) {
-                Some(next) => name = next,
-                None => return,
+                Step::Next(next) => name = next,
+                Step::Done => return,
             }
         }
         // A loop: what was found says nothing.
@@ -61,10 +69,10 @@ impl<'a> Walk<'a> {
     }
 
     /// Answers for one name, or gives the name to go on with.
-    fn step(&mut self, name: &Name) -> Option<Name> {
+    fn step(&mut self, name: &Name) -> Step {
         let zone = self.zone_for(name);
-        if let Some(next) = self.dname(zone, name) {
-            return next;
+        if let Some(step) = self.dname(zone, name) {
+            return step;
         }
         if self.is_lame(zone, name) {
             return self.fail(SERVFAIL);
@@ -85,11 +93,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn fail(&mut self, rcode: u16) -> Option<Name> {
+    fn fail(&mut self, rcode: u16) -> Step {
         self.response.answer.clear();
         self.response.authority.clear();
         self.response.rcode = rcode;
-        None
+        Step::Done
     }
 
     /// A delegation to a zone that the lab does not hold.
@@ -109,18 +117,18 @@ impl<'a> Walk<'a> {
     }
 
     /// A DNAME above the name: what to do instead, if there is one.
-    fn dname(&mut self, zone: &'a Zone, name: &Name) -> Option<Option<Name>> {
+    fn dname(&mut self, zone: &'a Zone, name: &Name) -> Option<Step> {
         let mut above = name.parent()?;
         while above.is_at_or_below(&zone.apex) {
             if let Some(rrset) = zone.rrset(&above, rtype::DNAME) {
-                return Some(self.follow_dname(zone, rrset, name));
+                return self.follow_dname(zone, rrset, name);
             }
             above = above.parent()?;
         }
         None
     }
 
-    fn follow_dname(&mut self, zone: &'a Zone, rrset: &RRset, name: &Name) -> Option<Name> {
+    fn follow_dname(&mut self, zone: &'a Zone, rrset: &RRset, name: &Name) -> Option<Step> {
         self.add_answer(zone, rrset, &rrset.owner);
         let target = &rrset.rdata.first()?.served;
         let kept = name.as_wire().len() - rrset.owner.as_wire().len();
@@ -128,7 +136,7 @@ impl<'a> Walk<'a> {
         octets.extend(target);
         if octets.len() > super::name::NAME_MAX_OCTETS {
             self.response.rcode = YXDOMAIN;
-            return None;
+            return Some(Step::Done);
         }
         self.response.answer.push(Record {
             owner: name.as_wire().to_vec(),
@@ -136,26 +144,29 @@ impl<'a> Walk<'a> {
             ttl_s: rrset.ttl_s,
             rdata: octets.clone(),
         });
-        (self.qtype != rtype::CNAME).then(|| Name::from_wire(&octets))
+        Some(match self.qtype {
+            rtype::CNAME => Step::Done,
+            _ => Step::Next(Name::from_wire(&octets)),
+        })
     }
 
-    fn existing(&mut self, zone: &'a Zone, name: &Name, node: &'a Node) -> Option<Name> {
-        if let Some(next) = self.from_node(zone, name, node) {
-            return next;
+    fn existing(&mut self, zone: &'a Zone, name: &Name, node: &'a Node) -> Step {
+        if let Some(step) = self.found(zone, name, node) {
+            return step;
         }
         self.add_soa(zone);
         self.add_match(zone, name);
-        None
+        Step::Done
     }
 
     /// Answers from a node's RRsets, at its own name or expanded; none when the type is not there.
-    fn from_node(&mut self, zone: &'a Zone, name: &Name, node: &'a Node) -> Option<Option<Name>> {
+    fn found(&mut self, zone: &'a Zone, name: &Name, node: &'a Node) -> Option<Step> {
         match self.qtype {
             rtype::ANY if !node.is_empty() => {
                 for rrset in node.values() {
                     self.add_answer(zone, rrset, name);
                 }
-                return Some(None);
+                return Some(Step::Done);
             }
             rtype::RRSIG if zone.is_signed() && !node.is_empty() => {
                 for rrset in node.values() {
@@ -164,26 +175,26 @@ impl<'a> Walk<'a> {
                         .answer
                         .extend(records.filter(|record| record.rtype == rtype::RRSIG));
                 }
-                return Some(None);
+                return Some(Step::Done);
             }
             rtype::NSEC if zone.is_signed() && zone.spec.denial == Denial::Nsec => {
                 let rrset = zone.nsec_for(name).filter(|rrset| rrset.owner == *name)?;
                 self.add_answer(zone, rrset, name);
-                return Some(None);
+                return Some(Step::Done);
             }
             _ => {}
         }
         if let Some(rrset) = node.get(&self.qtype) {
             self.add_answer(zone, rrset, name);
-            return Some(None);
+            return Some(Step::Done);
         }
         let cname = node.get(&rtype::CNAME)?;
         self.add_answer(zone, cname, name);
-        Some(Some(Name::from_wire(&cname.rdata.first()?.served)))
+        Some(Step::Next(Name::from_wire(&cname.rdata.first()?.served)))
     }
 
     /// The name does not exist: a wildcard's expansion, or NXDOMAIN.
-    fn missing(&mut self, zone: &'a Zone, name: &Name) -> Option<Name> {
+    fn missing(&mut self, zone: &'a Zone, name: &Name) -> Step {
         let encloser = zone.closest_encloser(name);
         let next_closer = next_closer(name, &encloser);
         let wildcard = encloser.wildcard();
@@ -195,9 +206,9 @@ impl<'a> Walk<'a> {
             }
             self.add_cover(zone, &next_closer);
             self.add_cover(zone, &wildcard);
-            return None;
+            return Step::Done;
         };
-        let found = self.from_node(zone, name, node);
+        let found = self.found(zone, name, node);
         if found.is_none() {
             self.add_soa(zone);
             if zone.spec.denial != Denial::Nsec {
@@ -208,7 +219,7 @@ impl<'a> Walk<'a> {
         if found.is_none() {
             self.add_match(zone, &wildcard);
         }
-        found.flatten()
+        found.unwrap_or(Step::Done)
     }
 
     fn add_answer(&mut self, zone: &Zone, rrset: &RRset, owner: &Name) {

@@ -7,11 +7,11 @@ use super::rdata::{rtype, type_number};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 /// How long an answer is waited for: more than any resolver's own deadline.
-const ANSWER_WAIT: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// A query to be built. The default asks with RD and an OPT without DO.
 #[derive(Clone, Debug)]
@@ -113,7 +113,7 @@ impl Ask {
 
     /// Asks over UDP, once.
     pub async fn over_udp(&self, server: SocketAddr) -> io::Result<Answered> {
-        let socket = UdpSocket::bind((server.ip_unspecified(), 0)).await?;
+        let socket = UdpSocket::bind(any_port(server)).await?;
         socket.connect(server).await?;
         socket.send(&self.encode()).await?;
         let mut buffer = vec![0; 65535];
@@ -124,36 +124,42 @@ impl Ask {
     /// Asks over TCP on a connection of its own.
     pub async fn over_tcp(&self, server: SocketAddr) -> io::Result<Answered> {
         let mut stream = TcpStream::connect(server).await?;
-        let message = self.encode();
-        let length = u16::try_from(message.len()).unwrap_or(0);
-        let framed = [&length.to_be_bytes()[..], &message].concat();
-        stream.write_all(&framed).await?;
-        let read = async {
-            let length = stream.read_u16().await?;
-            let mut message = vec![0; usize::from(length)];
-            stream.read_exact(&mut message).await?;
-            Ok::<_, io::Error>(message)
-        };
-        let message = tokio::time::timeout(ANSWER_WAIT, read).await??;
-        Answered::parse(&message).ok_or_else(unreadable)
+        exchange_on(&mut stream, &self.encode()).await
     }
 }
 
-/// The wildcard address of an address's family.
-trait Unspecified {
-    fn ip_unspecified(&self) -> std::net::IpAddr;
+/// One query and one response on a stream.
+pub(super) async fn exchange_on(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    message: &[u8],
+) -> io::Result<Answered> {
+    stream.write_all(&framed(message)).await?;
+    stream.flush().await?;
+    let read = async {
+        let length = stream.read_u16().await?;
+        let mut message = vec![0; usize::from(length)];
+        stream.read_exact(&mut message).await?;
+        Ok::<_, io::Error>(message)
+    };
+    let message = tokio::time::timeout(ANSWER_WAIT, read).await??;
+    Answered::parse(&message).ok_or_else(unreadable)
 }
 
-impl Unspecified for SocketAddr {
-    fn ip_unspecified(&self) -> std::net::IpAddr {
-        match self {
-            Self::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-            Self::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
-        }
+/// A message behind its length (RFC 1035, section 4.2.2).
+pub fn framed(message: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
+    [&length.to_be_bytes()[..], message].concat()
+}
+
+/// The wildcard address of an address's family, any port.
+pub(super) fn any_port(server: SocketAddr) -> SocketAddr {
+    match server {
+        SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
     }
 }
 
-fn unreadable() -> io::Error {
+pub(super) fn unreadable() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the response cannot be read")
 }
 

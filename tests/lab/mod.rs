@@ -17,7 +17,7 @@
 //! faults, record        what goes wrong, what was seen
 //!   respond             the plan for one query
 //! datagram stream http quic   carry the plans out; tls, testca: certificates
-//! ask                   a client for tests
+//! ask, ask_encrypted    a client for tests, over all transports
 //! ```
 
 #![allow(
@@ -35,6 +35,7 @@
 
 pub mod answer;
 pub mod ask;
+mod ask_encrypted;
 mod datagram;
 pub mod expectations;
 pub mod faults;
@@ -253,6 +254,7 @@ impl Lab {
     }
 
     /// A name in the certificate; the loopback addresses are in it too.
+    #[allow(clippy::unused_self, reason = "callers ask the lab, not the module")]
     pub fn server_name(&self) -> &'static str {
         SERVER_NAME
     }

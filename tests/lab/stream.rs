@@ -2,6 +2,7 @@
 //! as each answer is ready.
 
 use super::Transport;
+use super::faults::FaultSet;
 use super::respond::{Arrival, Plan, Service};
 use std::future::pending;
 use std::sync::Arc;
@@ -114,7 +115,7 @@ async fn read_queries(
         answers.spawn(async move {
             if !plan.forged.is_empty() {
                 let forged = plan.forged.drain(..).map(|forged| forged.octets).collect();
-                let faults = Default::default();
+                let faults = FaultSet::default();
                 let first = Plan {
                     forged: Vec::new(),
                     wait: Duration::ZERO,
