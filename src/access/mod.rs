@@ -1,1 +1,5 @@
 //! Placeholder for the room `access`.
+
+mod settings;
+
+pub use settings::{Network, Settings};

@@ -1,1 +1,5 @@
 //! Placeholder for the room `cache`.
+
+mod settings;
+
+pub use settings::Settings;

@@ -1,1 +1,5 @@
 //! Placeholder for the room `listener`.
+
+mod settings;
+
+pub use settings::Settings;
