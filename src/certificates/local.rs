@@ -19,31 +19,21 @@
 use std::{
     collections::BTreeSet,
     io,
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
-use data_encoding::HEXLOWER;
-use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SerialNumber,
-};
+use rcgen::KeyPair;
 use rustls::{
-    RootCertStore,
-    client::{verify_server_cert_signed_by_trust_anchor, verify_server_name},
-    crypto::ring,
-    pki_types::{CertificateDer, ServerName, UnixTime},
-    server::ParsedCertificate,
+    pki_types::{CertificateDer, ServerName},
     sign::CertifiedKey,
 };
-use time::OffsetDateTime;
 
-use super::{CertificateError, Facts, describe, files, load};
-use crate::entropy;
-
-const DAY_S: u64 = 24 * 3600;
+use super::{
+    CertificateError, Facts, files,
+    issue::{DAY_S, Signer, checked_names, pem_of, text, verify},
+    load,
+};
 
 /// 2026-11-01: no running copy of this program is older, so a clock that says so is not set.
 /// Raise it with releases.
@@ -56,25 +46,13 @@ const LEAF_LIFE_S: u64 = 90 * DAY_S;
 /// for weeks still wakes up with a good one.
 const LEAF_RENEWAL_S: u64 = LEAF_LIFE_S / 3;
 
-/// How far back a leaf is dated, for clients whose clocks are late.
-const LEAF_BACKDATE_S: u64 = 30 * DAY_S;
-
-/// How long a leaf lives that is made while the clock is not set. With the backdating it stays
+/// How long a leaf lives that is made while the clock is not set. With its backdating it stays
 /// below the 398 days beyond which browsers and Apple's systems refuse leaves.
 const LEAF_LIFE_CLOCKLESS_S: u64 = 360 * DAY_S;
-
-/// How long a new CA lives: every renewal means a walk to every device.
-const AUTHORITY_LIFE_S: u64 = 3653 * DAY_S;
 
 /// How much of the CA's life must be left when it signs: two leaves' lives, so that a leaf never
 /// outlives its CA and users have time to install the next.
 const AUTHORITY_RENEWAL_S: u64 = 2 * LEAF_LIFE_S;
-
-/// The most names in one certificate: each costs every handshake its octets.
-const NAMES_MAX: usize = 64;
-
-/// Octets of a serial number (RFC 5280, section 4.1.2.2: at most 20).
-const SERIAL_OCTETS: usize = 16;
 
 /// Where the local CA and its leaf are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +156,9 @@ pub struct Authority {
 /// CA is made again when it cannot sign for `names`, or its end is near at a renewal. Nothing is
 /// written while all is good, so a read-only directory does until then.
 ///
+/// When this fails although a leaf is there, say because the disk is full, that leaf is as good as
+/// it was: [`load`] of [`Files::leaf`] and [`Files::leaf_key`] still serves it.
+///
 /// Two processes may call this at once: each file is whole at every moment, and a pair that mixes
 /// both is found damaged and made again by the next call.
 pub fn ensure(
@@ -221,13 +202,6 @@ struct Keeper<'a> {
     names: Vec<ServerName<'static>>,
     /// `None` while the clock is not set.
     now_unix_s: Option<u64>,
-}
-
-/// A CA that can sign.
-struct Signer {
-    der: CertificateDer<'static>,
-    facts: Facts,
-    issuer: Issuer<'static, KeyPair>,
 }
 
 impl<'a> Keeper<'a> {
@@ -317,7 +291,8 @@ impl<'a> Keeper<'a> {
             }
             Err(reason) => reason,
         };
-        let (signer, authority_key) = self.authority()?;
+        let made = Signer::make(&self.names, self.effective_unix_s());
+        let (signer, authority_key) = self.made(made)?;
         let leaf = self.leaf(&signer, &key)?;
         verify(&signer.der, &leaf, &self.names, self.effective_unix_s()).map_err(|source| {
             CertificateError::Rejected {
@@ -382,58 +357,14 @@ impl<'a> Keeper<'a> {
             (Err(Reason::Absent), Err(Reason::Absent)) => return Ok(Err(Reason::Absent)),
             _ => return Ok(Err(Reason::Damaged)),
         };
-        let key = str::from_utf8(&key)
-            .ok()
-            .and_then(|pem| KeyPair::from_pem(pem).ok());
-        let (Some(key), Some(parsed)) = (key, describe::parse(&der)) else {
+        let Some(signer) = Signer::from_stored(der, &key) else {
             return Ok(Err(Reason::Damaged));
         };
-        if rcgen::PublicKeyData::subject_public_key_info(&key) != parsed.public_key().raw
-            || !parsed.is_ca()
-        {
-            return Ok(Err(Reason::Damaged));
-        }
-        let facts = Facts::of_parsed(&der, &parsed);
-        if facts.not_after_unix_s <= self.effective_unix_s().saturating_add(AUTHORITY_RENEWAL_S) {
+        let needed_until = self.effective_unix_s().saturating_add(AUTHORITY_RENEWAL_S);
+        if signer.facts.not_after_unix_s <= needed_until {
             return Ok(Err(Reason::NearEnd));
         }
-        Ok(match Issuer::from_ca_cert_der(&der, key) {
-            Ok(issuer) => Ok(Signer { der, facts, issuer }),
-            Err(_) => Err(Reason::Damaged),
-        })
-    }
-
-    /// Makes a CA that can sign for the names and nothing else; its key in PEM beside it.
-    fn authority(&self) -> Result<(Signer, String), CertificateError> {
-        let key = self.made(KeyPair::generate())?;
-        let key_pem = key.serialize_pem();
-        let mut params = CertificateParams::default();
-        params.not_before = OffsetDateTime::UNIX_EPOCH;
-        params.not_after = date(self.effective_unix_s().saturating_add(AUTHORITY_LIFE_S));
-        params.serial_number = Some(serial());
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.name_constraints = Some(constraints(&self.names));
-        // A part of the key's identifier tells CAs apart in a device's list, and keeps clients
-        // from trying a leaf against an older CA of the same name.
-        let identifier: String = HEXLOWER
-            .encode(&params.key_identifier(&key))
-            .chars()
-            .take(8)
-            .collect();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(
-            DnType::CommonName,
-            format!("truename local CA {identifier}"),
-        );
-        let certificate = self.made(params.self_signed(&key))?;
-        let der = certificate.der().clone();
-        let facts = Facts::of(&der).ok_or_else(|| CertificateError::Making {
-            directory: self.directory.to_owned(),
-            source: rcgen::Error::CouldNotParseCertificate,
-        })?;
-        let issuer = Issuer::new(params, key);
-        Ok((Signer { der, facts, issuer }, key_pem))
+        Ok(Ok(signer))
     }
 
     fn leaf(
@@ -441,31 +372,11 @@ impl<'a> Keeper<'a> {
         signer: &Signer,
         key: &KeyPair,
     ) -> Result<CertificateDer<'static>, CertificateError> {
-        let now = self.effective_unix_s();
         let life_s = match self.now_unix_s {
             Some(_) => LEAF_LIFE_S,
             None => LEAF_LIFE_CLOCKLESS_S,
         };
-        let end = now
-            .saturating_add(life_s)
-            .min(signer.facts.not_after_unix_s);
-        let names: Vec<String> = self.names.iter().map(text).collect();
-        let mut params = self.made(CertificateParams::new(names))?;
-        params.not_before = date(now.saturating_sub(LEAF_BACKDATE_S));
-        params.not_after = date(end);
-        params.serial_number = Some(serial());
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        params.use_authority_key_identifier_extension = true;
-        // With a space in it, no client takes the common name for a host name that the CA's
-        // constraints would have to permit.
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "truename resolver");
-        let leaf = self.made(params.signed_by(key, &signer.issuer))?;
-        Ok(leaf.into())
+        self.made(signer.leaf(key, &self.names, self.effective_unix_s(), life_s))
     }
 
     /// The time certificates are dated by.
@@ -479,30 +390,6 @@ impl<'a> Keeper<'a> {
             source,
         })
     }
-}
-
-/// Whether a client that trusts `authority` accepts `leaf` under every one of `names` at a time.
-fn verify(
-    authority: &CertificateDer<'_>,
-    leaf: &CertificateDer<'_>,
-    names: &[ServerName<'_>],
-    at_unix_s: u64,
-) -> Result<(), rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.clone().into_owned())?;
-    let leaf = ParsedCertificate::try_from(leaf)?;
-    verify_server_cert_signed_by_trust_anchor(
-        &leaf,
-        &roots,
-        &[],
-        UnixTime::since_unix_epoch(Duration::from_secs(at_unix_s)),
-        ring::default_provider()
-            .signature_verification_algorithms
-            .all,
-    )?;
-    names
-        .iter()
-        .try_for_each(|name| verify_server_name(&leaf, name))
 }
 
 /// Sorts a failed read of our own files: missing and damaged ones are made again, but what the
@@ -528,130 +415,6 @@ fn authority_der(path: &Path) -> Result<CertificateDer<'static>, CertificateErro
         .ok_or_else(|| CertificateError::NoCertificate {
             path: path.to_owned(),
         })
-}
-
-/// The names in lower case without a trailing dot, each once, in the order given.
-fn checked_names(
-    directory: &Path,
-    names: &[String],
-) -> Result<Vec<ServerName<'static>>, CertificateError> {
-    if names.len() > NAMES_MAX {
-        return Err(CertificateError::TooManyNames {
-            directory: directory.to_owned(),
-            limit: NAMES_MAX,
-        });
-    }
-    let mut checked = Vec::with_capacity(names.len());
-    for name in names {
-        let plain = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        let server_name =
-            ServerName::try_from(plain).map_err(|_| CertificateError::InvalidName {
-                directory: directory.to_owned(),
-                name: name.clone(),
-            })?;
-        if !checked.contains(&server_name) {
-            checked.push(server_name);
-        }
-    }
-    if checked.is_empty() {
-        return Err(CertificateError::NoNames {
-            directory: directory.to_owned(),
-        });
-    }
-    Ok(checked)
-}
-
-/// A name as [`Facts::names`] writes it.
-fn text(name: &ServerName<'_>) -> String {
-    match address(name) {
-        Some(address) => address.to_string(),
-        None => name.to_str().into_owned(),
-    }
-}
-
-fn address(name: &ServerName<'_>) -> Option<IpAddr> {
-    match name {
-        ServerName::IpAddress(address) => Some(IpAddr::from(*address)),
-        _ => None,
-    }
-}
-
-/// Name constraints that permit the names and addresses and nothing else.
-///
-/// A list of permitted names says nothing about addresses and the other way round (RFC 5280,
-/// section 4.2.1.10), so each kind that is not permitted at all is excluded as a whole.
-fn constraints(names: &[ServerName<'_>]) -> NameConstraints {
-    let mut permitted = Vec::new();
-    let (mut has_name, mut has_v4, mut has_v6) = (false, false, false);
-    for name in names {
-        permitted.push(match address(name) {
-            Some(IpAddr::V4(address)) => {
-                has_v4 = true;
-                GeneralSubtree::IpAddress(CidrSubnet::V4(address.octets(), [0xff; 4]))
-            }
-            Some(IpAddr::V6(address)) => {
-                has_v6 = true;
-                GeneralSubtree::IpAddress(CidrSubnet::V6(address.octets(), [0xff; 16]))
-            }
-            None => {
-                has_name = true;
-                GeneralSubtree::DnsName(text(name))
-            }
-        });
-    }
-    let mut excluded = Vec::new();
-    if !has_name {
-        // The empty name is the root of all others.
-        excluded.push(GeneralSubtree::DnsName(String::new()));
-    }
-    if !has_v4 {
-        excluded.push(GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])));
-    }
-    if !has_v6 {
-        excluded.push(GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])));
-    }
-    NameConstraints {
-        permitted_subtrees: permitted,
-        excluded_subtrees: excluded,
-    }
-}
-
-/// A random serial number, positive and of full length.
-fn serial() -> SerialNumber {
-    let mut octets = [0; SERIAL_OCTETS];
-    entropy::fill(&mut octets);
-    if let Some(first) = octets.first_mut() {
-        *first = (*first & 0x7f) | 0x40;
-    }
-    SerialNumber::from(octets.to_vec())
-}
-
-/// A date for a certificate; one past the year 9999 becomes that year's end, which X.509 reads as
-/// "no end" (RFC 5280, section 4.1.2.5).
-fn date(unix_s: u64) -> OffsetDateTime {
-    const YEAR_9999_END_UNIX_S: i64 = 253_402_300_799;
-    let unix_s = i64::try_from(unix_s).map_or(YEAR_9999_END_UNIX_S, |unix_s| {
-        unix_s.min(YEAR_9999_END_UNIX_S)
-    });
-    OffsetDateTime::from_unix_timestamp(unix_s)
-        .expect("seconds between 1970 and 9999 are in the type's range")
-}
-
-/// A certificate in PEM (RFC 7468, section 5).
-fn pem_of(der: &[u8]) -> String {
-    const LINE_CHARACTERS: usize = 64;
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    let mut line = 0;
-    for character in data_encoding::BASE64.encode(der).chars() {
-        if line == LINE_CHARACTERS {
-            pem.push('\n');
-            line = 0;
-        }
-        pem.push(character);
-        line += 1;
-    }
-    pem.push_str("\n-----END CERTIFICATE-----\n");
-    pem
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use std::{io, path::PathBuf};
 
 mod describe;
 mod files;
+mod issue;
 mod load;
 mod local;
 

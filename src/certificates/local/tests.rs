@@ -2,12 +2,23 @@ use std::{
     fs::{self, Permissions},
     io::{Read, Write},
     os::unix::fs::{MetadataExt, PermissionsExt},
+    time::Duration,
 };
 
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+use rcgen::{CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, Issuer};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, crypto::ring,
+    pki_types::UnixTime,
+};
 use tempfile::TempDir;
 
-use super::*;
+use super::{
+    super::{
+        describe,
+        issue::{LEAF_BACKDATE_S, NAMES_MAX},
+    },
+    *,
+};
 
 /// A moment on an ordinary day.
 const NOW_UNIX_S: u64 = EARLIEST_UNIX_S + 100 * DAY_S;
@@ -105,7 +116,7 @@ fn signed_by_local_authority(directory: &Path, names: Vec<String>) -> Certificat
         Issuer::from_ca_cert_pem(&fs::read_to_string(files.authority).unwrap(), authority_key)
             .unwrap();
     let mut params = CertificateParams::new(names).unwrap();
-    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name = DistinguishedName::new();
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params
         .signed_by(&KeyPair::generate().unwrap(), &issuer)
