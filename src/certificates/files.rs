@@ -109,18 +109,49 @@ pub(super) fn prepare_directory(directory: &Path) -> Result<(), CertificateError
     Ok(())
 }
 
-/// Writes a whole file or nothing: a temporary file beside it, synced, then renamed over it. A
-/// crash or a full disk leaves the old file.
-pub(super) fn write(path: &Path, octets: &[u8], mode: u32) -> Result<(), CertificateError> {
-    let temporary = temporary_beside(path);
-    let written = write_new(&temporary, octets, mode)
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| sync_directory_of(path));
-    written.map_err(|source| {
-        // Best effort: the failure worth telling is the first one.
-        let _ = fs::remove_file(&temporary);
-        unwritable(path, source)
-    })
+/// What one file shall become.
+pub(super) struct NewFile<'a> {
+    /// Where it goes, over what is there.
+    pub(super) path: &'a Path,
+    /// All of its octets.
+    pub(super) octets: &'a [u8],
+    /// Its mode.
+    pub(super) mode: u32,
+}
+
+/// Replaces files of one directory, each whole or not at all: every one is written and synced
+/// under a temporary name first, then they are renamed in the order given. A full disk therefore
+/// leaves all the old files, and a crash leaves some of each at worst.
+pub(super) fn replace(files: &[NewFile<'_>]) -> Result<(), CertificateError> {
+    let mut temporaries = Vec::with_capacity(files.len());
+    let replaced = replace_through(files, &mut temporaries);
+    if replaced.is_err() {
+        for temporary in temporaries {
+            // Best effort, and those already renamed are gone: the failure worth telling is the
+            // first one.
+            let _ = fs::remove_file(temporary);
+        }
+    }
+    replaced
+}
+
+fn replace_through(
+    files: &[NewFile<'_>],
+    temporaries: &mut Vec<PathBuf>,
+) -> Result<(), CertificateError> {
+    for file in files {
+        let temporary = temporary_beside(file.path);
+        temporaries.push(temporary.clone());
+        write_new(&temporary, file.octets, file.mode)
+            .map_err(|source| unwritable(file.path, source))?;
+    }
+    for (file, temporary) in files.iter().zip(temporaries.iter()) {
+        fs::rename(temporary, file.path).map_err(|source| unwritable(file.path, source))?;
+    }
+    match files.first() {
+        Some(file) => sync_directory_of(file.path).map_err(|source| unwritable(file.path, source)),
+        None => Ok(()),
+    }
 }
 
 fn write_new(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
@@ -160,6 +191,10 @@ fn unwritable(path: &Path, source: io::Error) -> CertificateError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn write(path: &Path, octets: &[u8], mode: u32) -> Result<(), CertificateError> {
+        replace(&[NewFile { path, octets, mode }])
+    }
 
     #[test]
     fn stamp_changes_when_a_file_is_written_replaced_or_removed() {
@@ -201,6 +236,23 @@ mod tests {
         fs::write(path.join("inhabitant"), "").unwrap();
         let error = write(&path, b"x", CERTIFICATE_MODE).unwrap_err();
         assert!(error.to_string().contains(path.to_str().unwrap()));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_that_cannot_all_be_written_are_all_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = directory.path().join("first");
+        fs::write(&first, "old").unwrap();
+        let absent = directory.path().join("absent/second");
+        let new = |path| NewFile {
+            path,
+            octets: b"new",
+            mode: KEY_MODE,
+        };
+        let error = replace(&[new(&first), new(&absent)]).unwrap_err();
+        assert!(error.to_string().contains(absent.to_str().unwrap()));
+        assert_eq!(fs::read(&first).unwrap(), b"old");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 

@@ -30,7 +30,8 @@ use rustls::{
 };
 
 use super::{
-    CertificateError, Facts, files,
+    CertificateError, Facts,
+    files::{self, NewFile},
     issue::{DAY_S, Signer, checked_names, pem_of, text, verify},
     load,
 };
@@ -285,7 +286,7 @@ impl<'a> Keeper<'a> {
             Ok(signer) => {
                 let leaf = self.leaf(&signer, &key)?;
                 if verify(&signer.der, &leaf, &self.names, self.effective_unix_s()).is_ok() {
-                    return self.store(&signer, &leaf, &key, Outcome::LeafMade(leaf_reason));
+                    return self.store(&signer, None, &leaf, &key, Outcome::LeafMade(leaf_reason));
                 }
                 Reason::NamesChanged
             }
@@ -300,39 +301,32 @@ impl<'a> Keeper<'a> {
                 source,
             }
         })?;
-        // Key before certificate: a crash in between leaves a pair that does not fit, which the
-        // next call replaces, and never a CA that users install but nobody can sign with.
-        files::write(
-            &self.files.authority_key,
-            authority_key.as_bytes(),
-            files::KEY_MODE,
-        )?;
-        files::write(
-            &self.files.authority,
-            pem_of(&signer.der).as_bytes(),
-            files::CERTIFICATE_MODE,
-        )?;
-        self.store(&signer, &leaf, &key, Outcome::AuthorityMade(reason))
+        let outcome = Outcome::AuthorityMade(reason);
+        self.store(&signer, Some(&authority_key), &leaf, &key, outcome)
     }
 
-    /// Writes a new leaf and reads it back, as the next start will.
+    /// Writes what is new, the CA too if its key is given, and reads the leaf back as the next
+    /// start will.
     fn store(
         &self,
         signer: &Signer,
+        authority_key: Option<&str>,
         leaf: &CertificateDer<'_>,
         key: &KeyPair,
         outcome: Outcome,
     ) -> Result<Local, CertificateError> {
-        files::write(
-            &self.files.leaf_key,
-            key.serialize_pem().as_bytes(),
-            files::KEY_MODE,
-        )?;
-        files::write(
-            &self.files.leaf,
-            pem_of(leaf).as_bytes(),
-            files::CERTIFICATE_MODE,
-        )?;
+        let (leaf_key, leaf) = (key.serialize_pem(), pem_of(leaf));
+        let authority = pem_of(&signer.der);
+        // Key before certificate: a crash in between leaves a pair that does not fit, which a
+        // later call replaces, and never a CA that users install but nobody can sign with.
+        let mut files = Vec::new();
+        if let Some(authority_key) = authority_key {
+            files.push(new_key(&self.files.authority_key, authority_key));
+            files.push(new_certificate(&self.files.authority, &authority));
+        }
+        files.push(new_key(&self.files.leaf_key, &leaf_key));
+        files.push(new_certificate(&self.files.leaf, &leaf));
+        files::replace(&files)?;
         let loaded = load(
             &self.files.leaf,
             &self.files.leaf_key,
@@ -404,6 +398,22 @@ fn sorted<T>(result: Result<T, CertificateError>) -> Result<Result<T, Reason>, C
         }
         Err(error @ CertificateError::Unreadable { .. }) => Err(error),
         Err(_) => Ok(Err(Reason::Damaged)),
+    }
+}
+
+fn new_key<'a>(path: &'a Path, pem: &'a str) -> NewFile<'a> {
+    NewFile {
+        path,
+        octets: pem.as_bytes(),
+        mode: files::KEY_MODE,
+    }
+}
+
+fn new_certificate<'a>(path: &'a Path, pem: &'a str) -> NewFile<'a> {
+    NewFile {
+        path,
+        octets: pem.as_bytes(),
+        mode: files::CERTIFICATE_MODE,
     }
 }
 
