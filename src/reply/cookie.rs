@@ -43,7 +43,7 @@ mod tests {
         let client = 0x2464_c4ab_cf10_c957_u64.to_be_bytes();
         let made = make(
             &secret,
-            &client,
+            client,
             "198.51.100.100".parse().unwrap(),
             1_559_731_985,
         );
