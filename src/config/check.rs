@@ -29,7 +29,7 @@ const CACHE_OCTETS_MAX: u64 = 64 * 1024 * 1024 * 1024;
 const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// Above this every client has long gone (stub resolvers give up after 5 s).
-const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+const TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
 /// How long an upstream may take when nothing is configured: just less than a stub waits.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(4);

@@ -96,7 +96,7 @@ pub(super) struct Upstream {
 /// `[forward]`: how upstreams are used. Live.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Forward {
-    /// How long a working upstream may take; 100 ms to 60 s, default 4 s.
+    /// How long a working upstream may take; 100 ms to 30 s, default 4 s.
     pub(super) timeout: Key<Duration>,
 }
 

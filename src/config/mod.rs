@@ -84,6 +84,18 @@ pub enum LoadError {
     Invalid(#[from] Problems),
 }
 
+impl LoadError {
+    /// Whether only flags are wrong, so that the command line and no file has to be corrected.
+    pub fn is_usage(&self) -> bool {
+        let Self::Invalid(Problems(problems)) = self else {
+            return false;
+        };
+        problems
+            .iter()
+            .all(|problem| matches!(problem.place, Place::Flag(_)))
+    }
+}
+
 /// Finds, reads and checks the configuration, and reads the roots it names.
 pub fn load(options: &Options, surroundings: &Surroundings) -> Result<Settings, LoadError> {
     let path = surroundings.find_file(options.config.as_deref(), Path::exists);

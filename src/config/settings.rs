@@ -158,4 +158,9 @@ impl Settings {
         }
         names
     }
+
+    /// The directory of the local CA and its leaf, within the state directory.
+    pub fn certificate_directory(&self) -> PathBuf {
+        self.state_directory.join("certificates")
+    }
 }

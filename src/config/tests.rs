@@ -364,7 +364,7 @@ fn each_mistake_is_told_with_line_key_and_remedy() {
         ),
         (
             "[forward]\ntimeout = \"1h\"",
-            "2:11: `forward.timeout`: must be from 100ms to 1m",
+            "2:11: `forward.timeout`: must be from 100ms to 30s",
         ),
         (
             "[log]\nlevel = \"verbose\"",
