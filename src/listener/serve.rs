@@ -45,20 +45,21 @@ const HTTP3_UNIDIRECTIONAL_MAX: u32 = 8;
 pub struct Shared {
     /// The bounds of the protocols.
     pub settings: Settings,
-    /// Certificate and TLS configurations.
-    pub tls: ServerTls,
+    /// Certificate and TLS configurations; `None` when no encrypted transport is listened on.
+    pub tls: Option<ServerTls>,
     /// Who is connected.
     pub connections: Arc<Connections>,
     pub(super) endpoint: EndpointConfig,
-    pub(super) doq: quinn::ServerConfig,
-    pub(super) doh3: quinn::ServerConfig,
+    pub(super) doq: Option<quinn::ServerConfig>,
+    pub(super) doh3: Option<quinn::ServerConfig>,
     dropped_datagrams: AtomicUsize,
 }
 
 impl Shared {
-    /// Prepares what `settings` asks for.
+    /// Prepares what `settings` asks for. Without `tls` encrypted listeners refuse everybody; give
+    /// none only when there are none.
     #[must_use]
-    pub fn new(settings: Settings, tls: ServerTls) -> Self {
+    pub fn new(settings: Settings, tls: Option<ServerTls>) -> Self {
         let limits = QuicLimits {
             streams_max: u32::try_from(settings.queries_per_connection_max).unwrap_or(u32::MAX),
             unidirectional_max: 0,
@@ -71,8 +72,10 @@ impl Shared {
         Self {
             connections: Connections::new(&settings),
             endpoint: endpoint_config(),
-            doq: server_config(&tls.doq, limits),
-            doh3: server_config(&tls.doh3, http3_limits),
+            doq: tls.as_ref().map(|tls| server_config(&tls.doq, limits)),
+            doh3: tls
+                .as_ref()
+                .map(|tls| server_config(&tls.doh3, http3_limits)),
             dropped_datagrams: AtomicUsize::new(0),
             settings,
             tls,
@@ -229,10 +232,10 @@ impl<H: Handler> Connection<H> {
     }
 
     async fn speak(&self, tcp: TcpStream) {
-        let tls = &self.service.shared.tls;
-        let config = match self.client.transport {
-            Transport::Tls => &tls.dot,
-            Transport::Https => &tls.doh,
+        let config = match (self.client.transport, &self.service.shared.tls) {
+            (Transport::Tls, Some(tls)) => &tls.dot,
+            (Transport::Https, Some(tls)) => &tls.doh,
+            (Transport::Tls | Transport::Https, None) => return,
             _ => return self.converse(tcp).await,
         };
         let accepting = TlsAcceptor::from(Arc::clone(config)).accept(tcp);
