@@ -1,0 +1,55 @@
+//! What the listeners are told: where to listen and the bounds of their protocols.
+
+use std::{net::SocketAddr, time::Duration};
+
+/// Where truename listens, and what a connection may cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Plain DNS, UDP and TCP on each address. Port 0 means one free port for both.
+    pub dns: Vec<SocketAddr>,
+    /// DNS over TLS.
+    pub dot: Vec<SocketAddr>,
+    /// DNS over QUIC.
+    pub doq: Vec<SocketAddr>,
+    /// DNS over HTTPS: HTTP/1.1 and HTTP/2 on TCP, HTTP/3 on UDP with the same port.
+    pub doh: Vec<SocketAddr>,
+    /// The path of the DoH endpoint, beginning with a slash.
+    pub doh_path: String,
+    /// A connection on which nothing happens for this long is closed.
+    pub idle: Duration,
+    /// A TLS or QUIC handshake that takes longer is abandoned.
+    pub handshake: Duration,
+    /// Connections held open at once, over all stream and QUIC listeners of the process.
+    pub connections_max: usize,
+    /// Connections held open at once by one client address (IPv6: by one /64).
+    pub connections_per_client_max: usize,
+    /// Queries of one connection being worked on at once; more are read when some are answered.
+    pub queries_per_connection_max: usize,
+    /// Queries that wait for an upstream at once on the datagram listeners of one worker.
+    pub datagram_pending_max: usize,
+}
+
+impl Default for Settings {
+    /// The unprivileged ports on loopback and the bounds that README states.
+    fn default() -> Self {
+        let both = |port| {
+            vec![
+                SocketAddr::from(([127, 0, 0, 1], port)),
+                SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port)),
+            ]
+        };
+        Self {
+            dns: both(5300),
+            dot: both(8853),
+            doq: both(8853),
+            doh: both(8443),
+            doh_path: "/dns-query".to_owned(),
+            idle: Duration::from_secs(30),
+            handshake: Duration::from_secs(5),
+            connections_max: 4096,
+            connections_per_client_max: 512,
+            queries_per_connection_max: 100,
+            datagram_pending_max: 4096,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What the upstream room is told: which resolvers there are, in which order, how to reach and
+//! how to authenticate them.
+
+use std::{net::SocketAddr, time::Duration};
+
+use rustls::pki_types::{CertificateDer, ServerName};
+
+use crate::handler::Transport;
+
+pub use crate::net::client_tls::Pin;
+
+/// The upstream resolvers and how to choose among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The resolvers in the order of the configuration file. Never empty.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// How one is chosen for a query.
+    pub strategy: Strategy,
+    /// How long a query may take when an upstream is alive and works on it.
+    pub timeout: Duration,
+}
+
+/// How an upstream is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Strategy {
+    /// The first that answers, in the order of the configuration file.
+    #[default]
+    Ordered,
+}
+
+/// One upstream resolver, checked: nothing here needs a look-up before it can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// The name in logs, metrics and routes; unique.
+    pub name: String,
+    /// How queries travel.
+    pub transport: Transport,
+    /// Where to connect, tried in order. Never empty.
+    pub addresses: Vec<SocketAddr>,
+    /// The name the certificate must be valid for. `None` only on plain transports.
+    pub server_name: Option<ServerName<'static>>,
+    /// Host and, unless it is 443, port, as HTTP's `:authority` wants them; empty when not HTTP.
+    pub authority: String,
+    /// The path of the DoH endpoint; empty when not HTTP.
+    pub path: String,
+    /// Roots trusted for this upstream beside the public ones.
+    pub ca: Vec<CertificateDer<'static>>,
+    /// SHA-256 digests of subject public key infos, one of which the chain's leaf (or, for stamps,
+    /// any certificate of the chain by its to-be-signed octets) must have; empty means no pins.
+    pub pins: Vec<Pin>,
+    /// Share of the traffic under the strategy `weighted`.
+    pub weight: u32,
+}
