@@ -464,10 +464,9 @@ mod tests {
 
     #[test]
     fn dot_and_doh_cannot_share_a_port_but_dot_and_doq_can() {
-        let dot = any_port();
         let probe = bind(
             &Settings {
-                dot: dot.clone(),
+                dot: any_port(),
                 ..nothing()
             },
             1,
