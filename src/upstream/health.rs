@@ -85,7 +85,7 @@ mod tests {
             // More failures in the same outage do not lengthen it.
             health.failed(now, &Failure::Silent);
             let expected = Duration::from_secs(expected_s);
-            assert!(health.is_penalised(now + expected - Duration::from_millis(1)));
+            assert!(health.is_penalised(now + expected.mul_f64(0.999)));
             assert!(!health.is_penalised(now + expected));
             now += expected;
         }
