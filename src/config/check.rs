@@ -43,10 +43,9 @@ pub(super) fn check(
     options: &Options,
     problems: &mut Collector<'_>,
 ) -> Settings {
-    let directory = source.and_then(Path::parent).map(Path::to_owned);
-    let base = directory.unwrap_or_default();
+    let base = surroundings.base(source);
     let listen = if options.listen.is_empty() {
-        listen(file.listen, problems)
+        listen(file.listen, surroundings, problems)
     } else {
         listen_flags(file.listen.doh_path, &options.listen, problems)
     };
@@ -84,8 +83,22 @@ pub(super) fn check(
     }
 }
 
-fn listen(written: file::Listen, problems: &mut Collector<'_>) -> listener::Settings {
-    let default = listener::Settings::default();
+fn listen(
+    written: file::Listen,
+    surroundings: &Surroundings,
+    problems: &mut Collector<'_>,
+) -> listener::Settings {
+    let mut default = listener::Settings::default();
+    if surroundings.lacks_ipv6 {
+        for list in [
+            &mut default.dns,
+            &mut default.dot,
+            &mut default.doq,
+            &mut default.doh,
+        ] {
+            list.retain(SocketAddr::is_ipv4);
+        }
+    }
     check_conflicts(&written, problems);
     let plain = |list: List<SocketAddr>| -> Option<Vec<SocketAddr>> {
         Some(list?.into_iter().map(|address| address.value).collect())

@@ -6,7 +6,7 @@ use super::{Settings, values};
 
 impl Settings {
     /// The whole configuration in force as TOML, every key written out, defaults included. Read
-    /// back it gives the same settings. Paths are as seen from the working directory.
+    /// back it gives the same settings.
     pub fn effective(&self) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.

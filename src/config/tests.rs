@@ -235,6 +235,37 @@ fn nothing_configured_is_the_defaults() {
 }
 
 #[test]
+fn a_machine_without_ipv6_has_defaults_without_it() {
+    let surroundings = Surroundings {
+        lacks_ipv6: true,
+        ..home()
+    };
+    let parse = |text| parse(text, None, &surroundings, &Options::default()).unwrap();
+    assert_eq!(parse("").listen.dns, addresses(&["127.0.0.1:5300"]));
+    assert_eq!(parse("").listen.doh, addresses(&["127.0.0.1:8443"]));
+    let written = parse("[listen]\ndns = [\"[::1]:53\"]");
+    assert_eq!(written.listen.dns, addresses(&["[::1]:53"]));
+}
+
+#[test]
+fn relative_paths_start_at_the_file() {
+    let surroundings = Surroundings {
+        working_directory: Some("/srv".into()),
+        ..home()
+    };
+    for (source, expected) in [
+        ("truename.toml", "/srv/state"),
+        ("conf/truename.toml", "/srv/conf/state"),
+        ("/etc/truename/truename.toml", "/etc/truename/state"),
+    ] {
+        let text = "[state]\ndirectory = \"state\"";
+        let source = Some(Path::new(source));
+        let settings = parse(text, source, &surroundings, &Options::default()).unwrap();
+        assert_eq!(settings.state_directory, Path::new(expected));
+    }
+}
+
+#[test]
 fn an_absent_list_is_the_default_and_an_empty_one_is_off() {
     let settings = parse_file("[listen]\ndns = [\"127.0.0.1:0\"]\ndoq = []").unwrap();
     let default = listener::Settings::default();
