@@ -1,7 +1,7 @@
 //! Who may ask, how often, and how many questions of one client may wait.
 //!
 //! Knows networks, token buckets and `now`; nothing of what is asked. One check stands in front of
-//! every listener, so that no transport is forgotten (dnsdist CVE-2024-24029 was such a gap).
+//! every listener, so that no transport is forgotten (dnsdist CVE-2026-24029 was such a gap).
 
 mod settings;
 mod waiting;
