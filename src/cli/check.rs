@@ -9,11 +9,14 @@ use std::{
 use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 
-use super::{CommandError, ExitStatus, arguments::Check, write_json};
+use super::{
+    CommandError, ExitStatus, answer::milliseconds, arguments::Check, runtime, write_json,
+};
 use crate::{
     certificates::{self, CertificateError, Files, Note},
     clock,
     config::{self, CertificateFiles, Options, Settings, Surroundings},
+    upstream::{self, SetupError, Upstreams},
 };
 
 /// One thing that was tried.
@@ -26,6 +29,8 @@ struct Tried {
     verdict: Verdict,
     /// What was found and, when it is not well, what to do.
     detail: String,
+    /// How long an answer took, if one was asked for.
+    latency_ms: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +63,7 @@ impl Tried {
             name: name.into(),
             verdict,
             detail: detail.into(),
+            latency_ms: None,
         }
     }
 
@@ -67,6 +73,7 @@ impl Tried {
             "name": self.name,
             "result": self.verdict.label(),
             "detail": self.detail,
+            "latency_ms": self.latency_ms,
         })
     }
 }
@@ -94,12 +101,10 @@ pub(super) fn run(
     tried.push(try_state_directory(&settings.state_directory));
     try_listeners(&settings, &mut tried);
     if arguments.offline {
-        tried.push(Tried::new(
-            "upstream",
-            "all",
-            Verdict::Note,
-            "not asked (--offline)",
-        ));
+        let detail = "not asked (--offline)";
+        tried.push(Tried::new("upstream", "all", Verdict::Note, detail));
+    } else {
+        try_upstreams(&settings.upstream, &mut tried)?;
     }
     let fails = tried.iter().any(|tried| tried.verdict == Verdict::Fails);
     if arguments.json {
@@ -200,6 +205,40 @@ fn try_state_directory(directory: &Path) -> Tried {
         "will be made at the first start"
     };
     Tried::new(subject, name, Verdict::Ok, detail)
+}
+
+/// Asks every upstream one question.
+fn try_upstreams(settings: &upstream::Settings, tried: &mut Vec<Tried>) -> io::Result<()> {
+    let subject = "upstream";
+    let probes = runtime()?.block_on(async { Ok(Upstreams::new(settings)?.probe().await) });
+    match probes {
+        Ok(probes) => tried.extend(probes.into_iter().map(|probe| {
+            let name = format!("{} ({})", probe.upstream, probe.transport.label());
+            match probe.latency {
+                Ok(latency) => Tried {
+                    latency_ms: Some(milliseconds(latency)),
+                    ..Tried::new(
+                        subject,
+                        name,
+                        Verdict::Ok,
+                        format!("answers in {} ms, connection included", latency.as_millis()),
+                    )
+                },
+                Err(error) => {
+                    Tried::new(subject, name, Verdict::Fails, error.failure().to_string())
+                }
+            }
+        })),
+        Err::<_, SetupError>(error) => {
+            tried.push(Tried::new(
+                subject,
+                "all",
+                Verdict::Fails,
+                error.to_string(),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Binds and closes every address once. One that is in use is a note: a running truename has it.
