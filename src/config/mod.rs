@@ -79,6 +79,14 @@ pub enum LoadError {
         /// What the system said.
         source: io::Error,
     },
+    /// The file is not text.
+    #[error("{}:{line}: this line is not UTF-8; save the file as UTF-8 text", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The first line that is not, from 1.
+        line: usize,
+    },
     /// The file, a flag or a file of roots is wrong.
     #[error(transparent)]
     Invalid(#[from] Problems),
@@ -179,10 +187,11 @@ fn read_text(path: &Path) -> Result<String, LoadError> {
         }
     })?;
     String::from_utf8(octets).map_err(|error| {
-        let source = io::Error::new(io::ErrorKind::InvalidData, error.utf8_error());
-        LoadError::Unreadable {
+        let valid = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().iter().take(valid);
+        LoadError::NotText {
             path: path.to_owned(),
-            source,
+            line: 1 + before.filter(|octet| **octet == b'\n').count(),
         }
     })
 }

@@ -531,7 +531,19 @@ fn a_named_file_must_exist() {
             path.display()
         )
     );
-    std::fs::write(&path, [0xff, 0xfe]).unwrap();
+    std::fs::write(&path, b"[log]\n\n# \xfcber\n").unwrap();
+    let error = load(&options, &home()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{}:3: this line is not UTF-8; save the file as UTF-8 text",
+            path.display()
+        )
+    );
+    let options = Options {
+        config: Some(directory.path().to_owned()),
+        ..Options::default()
+    };
     let error = load(&options, &home()).unwrap_err();
     assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
 }
