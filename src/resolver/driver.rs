@@ -9,7 +9,6 @@ use std::{sync::Arc, time::Instant};
 use tracing::debug;
 
 use crate::{
-    clock,
     reply::Failure,
     upstream::Exchange,
     wire::{Question, Response},
@@ -73,7 +72,7 @@ impl<U: Exchange> Driver<U> {
             Ok(exchanged) => exchanged,
             Err(error) => {
                 debug!(name = %question.name, qtype = question.qtype, %error, "exchange failed");
-                return Err(if clock::instant() >= self.deadline {
+                return Err(if error.is_silent() {
                     Failure::Unreachable
                 } else {
                     Failure::Upstream(error.to_string())

@@ -16,7 +16,7 @@ mod scrub;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
@@ -74,7 +74,6 @@ impl Shared {
 pub struct Resolver<U> {
     shared: Arc<Shared>,
     upstreams: ArcSwap<U>,
-    timeout: ArcSwap<Duration>,
 }
 
 /// A query that waits for upstreams.
@@ -87,19 +86,17 @@ pub struct Pending {
 }
 
 impl<U: Exchange> Resolver<U> {
-    /// A resolver that asks `upstreams` and gives them `timeout` for one question.
-    pub fn new(shared: Arc<Shared>, upstreams: Arc<U>, timeout: Duration) -> Self {
+    /// A resolver that asks `upstreams`.
+    pub fn new(shared: Arc<Shared>, upstreams: Arc<U>) -> Self {
         Self {
             shared,
             upstreams: ArcSwap::new(upstreams),
-            timeout: ArcSwap::from_pointee(timeout),
         }
     }
 
     /// Asks these upstreams from now on; questions on their way stay where they are.
-    pub fn apply_upstreams(&self, upstreams: Arc<U>, timeout: Duration) {
+    pub fn apply_upstreams(&self, upstreams: Arc<U>) {
         self.upstreams.store(upstreams);
-        self.timeout.store(Arc::new(timeout));
     }
 
     /// Says what is wrong to the client at once.
@@ -124,9 +121,10 @@ impl<U: Exchange> Resolver<U> {
     /// Flies for everybody who asks the question of `query`. The flight is a task of its own: it
     /// goes on for the others, and for the cache, when the client that started it leaves.
     fn take_off(&self, flight: Flight, query: &Query<'_>, now: Now) {
+        let upstreams = self.upstreams.load_full();
         let driver = Driver {
-            upstreams: self.upstreams.load_full(),
-            deadline: now.instant + **self.timeout.load(),
+            deadline: now.instant + upstreams.timeout(),
+            upstreams,
         };
         let shared = Arc::clone(&self.shared);
         let question = query.question();

@@ -51,6 +51,10 @@ impl Script {
 }
 
 impl Exchange for Script {
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(4)
+    }
+
     async fn exchange(&self, question: &Question, _: Instant) -> Result<Exchanged, ExchangeError> {
         self.asked.lock().unwrap().push(question.clone());
         self.gate.acquire().await.unwrap().forget();
@@ -101,7 +105,7 @@ fn resolver(script: &Arc<Script>) -> Resolver<Script> {
         Access::new(access::Settings::default()),
         reply::Settings::new(Duration::from_secs(30)),
     );
-    Resolver::new(Arc::new(shared), Arc::clone(script), Duration::from_secs(4))
+    Resolver::new(Arc::new(shared), Arc::clone(script))
 }
 
 fn query(name: &str) -> Vec<u8> {
