@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Write},
-    net::{SocketAddr, TcpListener, UdpSocket},
     path::Path,
 };
 
@@ -16,6 +15,8 @@ use crate::{
     certificates::{self, CertificateError, Files, Note},
     clock,
     config::{self, CertificateFiles, Options, Settings, Surroundings},
+    listener::{self, BindError},
+    net::port_owner::PortOwner,
     upstream::{self, SetupError, Upstreams},
 };
 
@@ -99,7 +100,7 @@ pub(super) fn run(
     ));
     try_certificate(&settings, clock::unix_s(), &mut tried);
     tried.push(try_state_directory(&settings.state_directory));
-    try_listeners(&settings, &mut tried);
+    try_listeners(&settings.listen, &mut tried);
     if arguments.offline {
         let detail = "not asked (--offline)";
         tried.push(Tried::new("upstream", "all", Verdict::Note, detail));
@@ -241,48 +242,49 @@ fn try_upstreams(settings: &upstream::Settings, tried: &mut Vec<Tried>) -> io::R
     Ok(())
 }
 
-/// Binds and closes every address once. One that is in use is a note: a running truename has it.
-fn try_listeners(settings: &Settings, tried: &mut Vec<Tried>) {
-    let listen = &settings.listen;
-    for (list, subjects) in [
-        (&listen.dns, [Some("udp"), Some("tcp")]),
-        (&listen.dot, [None, Some("dot")]),
-        (&listen.doq, [Some("doq"), None]),
-        (&listen.doh, [Some("doh3"), Some("doh")]),
+/// Binds and closes every address once.
+fn try_listeners(settings: &listener::Settings, tried: &mut Vec<Tried>) {
+    for (label, list) in [
+        ("dns", &settings.dns),
+        ("dot", &settings.dot),
+        ("doq", &settings.doq),
+        ("doh", &settings.doh),
     ] {
-        let [datagrams, streams] = subjects;
         for address in list {
-            if let Some(label) = datagrams {
-                tried.push(bound(label, *address, UdpSocket::bind(address).map(drop)));
+            let mut alone = listener::Settings {
+                dns: Vec::new(),
+                dot: Vec::new(),
+                doq: Vec::new(),
+                doh: Vec::new(),
+                ..settings.clone()
+            };
+            match label {
+                "dns" => alone.dns.push(*address),
+                "dot" => alone.dot.push(*address),
+                "doq" => alone.doq.push(*address),
+                _ => alone.doh.push(*address),
             }
-            if let Some(label) = streams {
-                tried.push(bound(label, *address, TcpListener::bind(address).map(drop)));
-            }
+            let (verdict, detail) = match listener::bind(&alone, 1) {
+                Ok(_) => (Verdict::Ok, "can be listened on".to_owned()),
+                Err(error) if may_be_ours(&error) => (
+                    Verdict::Note,
+                    format!("{error}; fine if that is the truename to be checked"),
+                ),
+                Err(error) => (Verdict::Fails, error.to_string()),
+            };
+            let name = format!("{label} {address}");
+            tried.push(Tried::new("listener", name, verdict, detail));
         }
     }
 }
 
-fn bound(label: &str, address: SocketAddr, outcome: io::Result<()>) -> Tried {
-    let name = format!("{label} {address}");
-    let (verdict, detail) = match outcome {
-        Ok(()) => (Verdict::Ok, "can be listened on".to_owned()),
-        Err(error) => match error.kind() {
-            io::ErrorKind::AddrInUse => (
-                Verdict::Note,
-                "in use; fine if truename is running, else stop what holds it".to_owned(),
-            ),
-            io::ErrorKind::PermissionDenied => (
-                Verdict::Fails,
-                "this user may not listen on ports below 1024; start by systemd, run `setcap \
-                 cap_net_bind_service+ep` on the program, or choose another port"
-                    .to_owned(),
-            ),
-            io::ErrorKind::AddrNotAvailable => (
-                Verdict::Fails,
-                "this machine does not have that address; correct it".to_owned(),
-            ),
-            _ => (Verdict::Fails, error.to_string()),
+/// Whether the port may be held by the running truename whose configuration this is.
+fn may_be_ours(error: &BindError) -> bool {
+    match error {
+        BindError::Taken { owner, .. } => match owner {
+            Some(PortOwner::Program { name, .. }) => name.starts_with("truename"),
+            Some(PortOwner::User(_)) | None => true,
         },
-    };
-    Tried::new("listener", name, verdict, detail)
+        _ => false,
+    }
 }

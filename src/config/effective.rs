@@ -49,8 +49,8 @@ impl Settings {
             if !entry.addresses.is_empty() {
                 writeln!(out, "addresses = {}", list(&entry.addresses))?;
             }
-            if let Some(path) = &entry.ca {
-                writeln!(out, "ca = {}", quoted(&path.to_string_lossy()))?;
+            if let Some(file) = &entry.ca {
+                writeln!(out, "ca = {}", quoted(&file.path.to_string_lossy()))?;
             }
             if !entry.pins.is_empty() {
                 writeln!(out, "pin = {}", list(&entry.pins))?;

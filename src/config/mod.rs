@@ -41,7 +41,8 @@ use problem::Collector;
 pub use check::DEFAULT_UPSTREAMS;
 pub use problem::{PROBLEMS_MAX, Place, Problem, Problems};
 pub use settings::{
-    CertificateFiles, Level, LogFormat, LogSettings, Settings, TlsSettings, UpstreamEntry,
+    CertificateFiles, Level, LogFormat, LogSettings, NamedFile, Settings, TlsSettings,
+    UpstreamEntry,
 };
 pub use surroundings::{PLACES, Surroundings};
 
@@ -159,11 +160,11 @@ impl Settings {
             .iter_mut()
             .zip(&self.upstream_entries)
         {
-            let Some(path) = &entry.ca else { continue };
-            match read_roots(path) {
+            let Some(file) = &entry.ca else { continue };
+            match read_roots(&file.path) {
                 Ok(roots) => upstream.ca = roots,
                 Err(message) => problems.push(Problem {
-                    place: entry.place.clone(),
+                    place: file.place.clone(),
                     key: "upstream.ca".to_owned(),
                     message,
                 }),

@@ -184,7 +184,10 @@ fn the_contract_example_is_read() {
     assert_eq!(office.transport, Transport::Tls);
     assert_eq!(settings.upstream_entries.len(), 1);
     assert_eq!(
-        settings.upstream_entries[0].ca.as_deref(),
+        settings.upstream_entries[0]
+            .ca
+            .as_ref()
+            .map(|file| file.path.as_path()),
         Some(Path::new("/etc/truename/office-ca.pem"))
     );
     assert_eq!(
@@ -386,8 +389,28 @@ fn each_mistake_is_told_with_line_key_and_remedy() {
         (
             "[[upstream]]\nurl = \"quad9\"\nname = \"a\"\n[[upstream]]\nurl = \"cloudflare\"\nname = \
              \"a\"",
-            "5:7: `upstream.name`: another upstream is already called \"a\"; give this one a `name` \
+            "6:8: `upstream.name`: another upstream is already called \"a\"; give this one a `name` \
              of its own",
+        ),
+        (
+            "[[upstream]]\nurl = \"qad9\"",
+            "2:7: `upstream.url`: \"qad9\" is neither a url, nor an address, nor a known resolver; \
+             did you mean \"quad9\"?",
+        ),
+        (
+            "[[upstream]]\nurl = \"tls://dns.example\"",
+            "2:7: `upstream.addresses`: the addresses of \"dns.example\" are not known here; add \
+             `addresses = [\"...\"]`",
+        ),
+        (
+            "[[upstream]]\nurl = \"quad9\"\npin = [\"abc\"]",
+            "3:8: `upstream.pin`: \"abc\" is no pin; write \"sha256/\" and the digest in base64, 44 \
+             characters",
+        ),
+        (
+            "[[upstream]]\nurl = \"udp://192.0.2.1\"\nca = \"ca.pem\"",
+            "3:6: `upstream.ca`: there is no certificate on \"udp://\"; remove this key or write \
+             tls://",
         ),
         (
             "[forward]\ntimeout = \"5 seconds\"",
@@ -562,7 +585,7 @@ fn roots_are_read_and_their_problems_have_a_place() {
         ..Options::default()
     };
     let error = load(&options, &home()).unwrap_err().to_string();
-    let start = format!("{}:2:7: `upstream.ca`: cannot read ", path.display());
+    let start = format!("{}:4:6: `upstream.ca`: cannot read ", path.display());
     assert!(error.starts_with(&start), "{error}");
 
     std::fs::write(directory.path().join("ca.pem"), "nothing").unwrap();
