@@ -183,7 +183,7 @@ fn usable_keys(set: &RrSet, sha1: bool) -> Vec<Key> {
                 tag: key_tag(rdata),
                 algorithm: dnskey.algorithm,
                 public: Algorithm::supported(dnskey.algorithm, sha1)
-                    .and_then(|algorithm| PublicKey::parse(algorithm, dnskey.public)),
+                    .and_then(|algorithm| PublicKey::parse(algorithm, dnskey.public_key)),
                 rdata: Box::from(rdata.as_slice()),
             })
         })
