@@ -6,6 +6,7 @@ use crate::wire::{Name, Question, Record, rcode, rtype};
 
 use super::{
     chain::{Gathered, Trust},
+    denial::Denial,
     keys::{KeyCache, ZoneKeys},
     limits,
     machine::{Judged, Section, Validation},
@@ -195,10 +196,13 @@ impl Validation {
                     .deny(name, question.qtype, &mut self.budget)
                 {
                     Ok(denial) => {
-                        kept.rcode = if denial.nx_domain {
-                            rcode::NXDOMAIN
-                        } else {
-                            rcode::NOERROR
+                        kept.rcode = match denial {
+                            Denial {
+                                nx_domain: false, ..
+                            } => rcode::NOERROR,
+                            Denial { opt_out: false, .. } => rcode::NXDOMAIN,
+                            // Whether an unsigned delegation is in the span, nobody proves.
+                            Denial { .. } => unsigned_rcode(sections),
                         };
                         if denial.opt_out {
                             kept.weigh(reason(Why::OptOut));

@@ -8,9 +8,6 @@ use crate::wire::Name;
 pub(super) const FLAG_ZONE: u16 = 0x0100;
 /// The flag of a key that revoked itself (RFC 5011, section 2.1).
 pub(super) const FLAG_REVOKE: u16 = 0x0080;
-/// The flag that calls a key an entry point; only a hint (RFC 4034, section 2.1.1).
-#[cfg(test)]
-pub(super) const FLAG_SEP: u16 = 0x0001;
 /// The opt-out flag of NSEC3 (RFC 5155, section 3.1.2.1).
 pub(super) const FLAG_OPT_OUT: u8 = 0x01;
 

@@ -1,1 +1,6 @@
-//! Tests
+//! Tests of the whole room: a small signed internet, the ways others went wrong, properties, and
+//! the vectors of the RFCs.
+
+mod answers;
+mod hostile;
+mod lab;
