@@ -1,0 +1,565 @@
+//! The chain of trust: which zone a name lies in, and whether the zone is signed, from the trust
+//! anchor down (RFC 4035, sections 5.2 and 5.4).
+//!
+//! A signature names its signer, and the signer's DS response names the zone above in turn: for
+//! signed data the chain has two fetches a zone, whatever the number of labels. Only data without
+//! signatures makes the walk ask for the DS of every label from the top, until a signed proof shows
+//! an unsigned delegation, or none is left and the data is bogus. The signer's name is a shortcut,
+//! never the truth: it counts once it has been proved to be a zone.
+
+use std::sync::Arc;
+
+use crate::wire::{CLASS_IN, Name, Question, rcode, rtype};
+
+use super::{
+    denial::{Absence, Evidence},
+    keys::{self, Authenticated, KeyCache, Learned, ZoneKeys, ZoneStatus},
+    limits,
+    machine::{Fetched, Section, SetId, Validation},
+    rdata::Ds,
+    rrset::{RrSet, Sections, closest_first},
+    signature::{self, Validated},
+    verdict::{Reason, Security, Why},
+};
+
+/// What a name is in the chain.
+#[derive(Clone, Debug)]
+pub(super) enum Cut {
+    /// The apex of a secure zone.
+    Secure(Arc<ZoneKeys>),
+    /// Proved to be no apex.
+    Inside { nothing_below: bool },
+    /// Insecure, bogus or indeterminate, as the reason says; and so is what lies below.
+    Not(Reason),
+}
+
+/// How an RRset fares.
+#[derive(Clone, Debug)]
+pub(super) enum Trust {
+    /// Signed by this zone.
+    Secure(Validated, Arc<ZoneKeys>),
+    /// Insecure, bogus or indeterminate, as the reason says.
+    Not(Reason),
+}
+
+/// The validated evidence of one zone, and which sets of the authority section it is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Gathered {
+    pub(super) evidence: Evidence,
+    pub(super) zone: Name,
+    /// Places in the authority section, SOA included.
+    pub(super) sets: Vec<usize>,
+    /// The least TTL of the sets, signatures considered.
+    pub(super) ttl_s: u32,
+}
+
+pub(super) fn ds_of(name: &Name) -> Question {
+    Question {
+        name: name.clone(),
+        qtype: rtype::DS,
+        qclass: CLASS_IN,
+    }
+}
+
+pub(super) fn dnskey_of(name: &Name) -> Question {
+    Question {
+        name: name.clone(),
+        qtype: rtype::DNSKEY,
+        qclass: CLASS_IN,
+    }
+}
+
+impl Validation {
+    /// What `name` is in the chain; `None` while fetches are missing.
+    pub(super) fn cut(&mut self, keys: &KeyCache, name: &Name) -> Option<Cut> {
+        if let Some(cut) = self.cuts.get(name) {
+            return Some(cut.clone());
+        }
+        let cut = self.find_cut(keys, name)?;
+        self.cuts.insert(name.clone(), cut.clone());
+        Some(cut)
+    }
+
+    fn find_cut(&mut self, keys: &KeyCache, name: &Name) -> Option<Cut> {
+        if let Some(zone) = self.settings.negative_above(name, self.now.unix_s) {
+            let reason = Reason::new(Why::NegativeTrustAnchor, &zone, rtype::DS);
+            return Some(Cut::Not(reason));
+        }
+        match keys.lookup(name, &self.now) {
+            Some(ZoneStatus::Secure(zone)) => return Some(Cut::Secure(Arc::clone(zone))),
+            Some(ZoneStatus::Insecure(reason)) => return Some(Cut::Not(reason.clone())),
+            Some(ZoneStatus::NotACut { nothing_below }) => {
+                return Some(Cut::Inside {
+                    nothing_below: *nothing_below,
+                });
+            }
+            None => {}
+        }
+        let Some(anchor) = self.settings.anchor_above(name) else {
+            return Some(Cut::Not(Reason::new(Why::NoAnchor, name, rtype::DNSKEY)));
+        };
+        if anchor == *name {
+            let anchors = self.settings.anchors.get(name).cloned().unwrap_or_default();
+            return self.cut_from_ds(name, &anchors, keys::ZONE_TTL_MAX_S);
+        }
+        if let Some(reason) = self.insecure_above(keys, name, &anchor) {
+            return Some(Cut::Not(reason));
+        }
+        let question = ds_of(name);
+        let sections = match self.fetched.get(&question) {
+            Some(Fetched::Got(sections)) => Arc::clone(sections),
+            Some(Fetched::Failed(why)) => return Some(failed(*why, &question)),
+            None => {
+                self.want(question, true);
+                self.want(dnskey_of(name), false);
+                self.want_above(keys, name, &anchor);
+                return None;
+            }
+        };
+        if !matches!(sections.rcode, rcode::NOERROR | rcode::NXDOMAIN) {
+            return Some(failed(Why::UpstreamFailure, &question));
+        }
+        self.judge_ds_response(keys, name, &question, &sections)
+    }
+
+    /// The cut that a response to the question for `name`'s DS shows.
+    fn judge_ds_response(
+        &mut self,
+        keys: &KeyCache,
+        name: &Name,
+        question: &Question,
+        sections: &Arc<Sections>,
+    ) -> Option<Cut> {
+        // The aliases come first: whoever has one at or above the name has no delegation there.
+        let alias = sections.answer.iter().position(|set| {
+            (set.rtype == rtype::CNAME && set.owner == *name && !set.signatures.is_empty())
+                || (set.rtype == rtype::DNAME && set.owner != *name && name.is_within(&set.owner))
+        });
+        let ds = sections
+            .answer
+            .iter()
+            .position(|set| set.rtype == rtype::DS && set.owner == *name);
+        if let Some(place) = ds {
+            let set = sections.answer.get(place)?;
+            return match self.trust(keys, question, sections, Section::Answer, place)? {
+                Trust::Secure(validated, _) if validated.wildcard.is_some() => Some(Cut::Not(
+                    Reason::new(Why::DsFromWildcard, name, rtype::DS).with_source(question),
+                )),
+                Trust::Secure(validated, _) => {
+                    let records: Vec<Ds> = set
+                        .canonical_rdata()
+                        .iter()
+                        .filter_map(|rdata| Ds::parse(rdata))
+                        .collect();
+                    let ttl_s = validated.ttl_cap_s.min(set.ttl_s());
+                    self.cut_from_ds(name, &records, ttl_s)
+                }
+                Trust::Not(reason) => Some(Cut::Not(reason)),
+            };
+        }
+        if let Some(place) = alias {
+            let set = sections.answer.get(place)?;
+            return Some(
+                match self.trust(keys, question, sections, Section::Answer, place)? {
+                    Trust::Secure(validated, _) => {
+                        let nothing_below = set.rtype == rtype::DNAME;
+                        let ttl_s = validated.ttl_cap_s.min(set.ttl_s());
+                        self.learn(name, ZoneStatus::NotACut { nothing_below }, ttl_s);
+                        Cut::Inside { nothing_below }
+                    }
+                    Trust::Not(reason) => Cut::Not(reason),
+                },
+            );
+        }
+        let mut gathered = match self.gather(keys, question, sections, name, rtype::DS)? {
+            Ok(gathered) => gathered,
+            Err(reason) => return Some(Cut::Not(reason)),
+        };
+        let reason = |why| Reason::new(why, name, rtype::DS).with_source(question);
+        let absence = gathered.evidence.ds_absent(name, &mut self.budget);
+        let status = match absence {
+            Ok(Absence::NotACut { nothing_below }) => ZoneStatus::NotACut { nothing_below },
+            Ok(Absence::UnsignedDelegation) => {
+                ZoneStatus::Insecure(reason(Why::UnsignedDelegation))
+            }
+            Ok(Absence::OptOut) => ZoneStatus::Insecure(reason(Why::OptOut)),
+            Err(why) if why.security() == Security::Insecure => ZoneStatus::Insecure(reason(why)),
+            Err(why) => return Some(Cut::Not(reason(why))),
+        };
+        self.learn(name, status.clone(), gathered.ttl_s);
+        Some(match status {
+            ZoneStatus::Insecure(reason) => Cut::Not(reason),
+            ZoneStatus::NotACut { nothing_below } => Cut::Inside { nothing_below },
+            ZoneStatus::Secure(zone) => Cut::Secure(zone),
+        })
+    }
+
+    /// The cut at a name whose DS set, or trust anchor, is known.
+    fn cut_from_ds(&mut self, name: &Name, ds_set: &[Ds], ttl_s: u32) -> Option<Cut> {
+        if let Err(why) = keys::supported_ds(ds_set, self.when.sha1) {
+            return Some(self.unusable_zone(name, why, ttl_s));
+        }
+        let question = dnskey_of(name);
+        let sections = match self.fetched.get(&question) {
+            Some(Fetched::Got(sections)) => Arc::clone(sections),
+            Some(Fetched::Failed(why)) => return Some(failed(*why, &question)),
+            None => {
+                self.want(question, true);
+                return None;
+            }
+        };
+        if !matches!(sections.rcode, rcode::NOERROR | rcode::NXDOMAIN) {
+            return Some(failed(Why::UpstreamFailure, &question));
+        }
+        let Some(set) = sections.answer(name, rtype::DNSKEY) else {
+            let reason = Reason::new(Why::KeyMissing, name, rtype::DNSKEY);
+            return Some(Cut::Not(reason.with_source(&question)));
+        };
+        Some(
+            match keys::authenticate(name, set, ds_set, self.when, &mut self.budget) {
+                Authenticated::Keys(zone, keys_ttl_s) => {
+                    let status = ZoneStatus::Secure(Arc::clone(&zone));
+                    self.learn(name, status, ttl_s.min(keys_ttl_s));
+                    Cut::Secure(zone)
+                }
+                Authenticated::Unusable(why) => self.unusable_zone(name, why, ttl_s),
+                Authenticated::Failed(reason) => Cut::Not(reason.with_source(&question)),
+            },
+        )
+    }
+
+    fn unusable_zone(&mut self, name: &Name, why: Why, ttl_s: u32) -> Cut {
+        let reason = Reason::new(why, name, rtype::DS);
+        self.learn(name, ZoneStatus::Insecure(reason.clone()), ttl_s);
+        Cut::Not(reason)
+    }
+
+    fn learn(&mut self, name: &Name, status: ZoneStatus, ttl_s: u32) {
+        self.learned.push(Learned {
+            name: name.clone(),
+            status,
+            ttl_s,
+        });
+    }
+
+    /// Whether an ancestor of `name` below the anchor is known to be insecure.
+    fn insecure_above(&self, keys: &KeyCache, name: &Name, anchor: &Name) -> Option<Reason> {
+        let mut at = name.parent();
+        while let Some(zone) = at {
+            if zone == *anchor {
+                return None;
+            }
+            if let Some(Cut::Not(reason)) = self.cuts.get(&zone)
+                && reason.why.security() == Security::Insecure
+            {
+                return Some(reason.clone());
+            }
+            if let Some(ZoneStatus::Insecure(reason)) = keys.lookup(&zone, &self.now) {
+                return Some(reason.clone());
+            }
+            at = zone.parent();
+        }
+        None
+    }
+
+    /// Foresees the chain above a zone of which nothing is known: DS and DNSKEY of the upper
+    /// labels, where most zones are.
+    fn want_above(&mut self, keys: &KeyCache, name: &Name, anchor: &Name) {
+        let known = |keys: &KeyCache, name: &Name, this: &Self| {
+            this.cuts.contains_key(name) || keys.lookup(name, &this.now).is_some()
+        };
+        let mut at = name.parent();
+        while let Some(zone) = at {
+            if known(keys, &zone, self) {
+                return;
+            }
+            if zone == *anchor {
+                self.want(dnskey_of(&zone), false);
+                return;
+            }
+            if zone.label_count() <= super::foresight::UPPER_LABELS {
+                self.want(ds_of(&zone), false);
+                self.want(dnskey_of(&zone), false);
+            }
+            at = zone.parent();
+        }
+    }
+
+    /// The zone that `name` lies in, found label by label from the deepest one known; `Err` when
+    /// the walk ends in an insecure, bogus or indeterminate place.
+    pub(super) fn enclosing(
+        &mut self,
+        keys: &KeyCache,
+        name: &Name,
+    ) -> Option<Result<Arc<ZoneKeys>, Reason>> {
+        if let Some(zone) = self.settings.negative_above(name, self.now.unix_s) {
+            let reason = Reason::new(Why::NegativeTrustAnchor, &zone, rtype::DS);
+            return Some(Err(reason));
+        }
+        let Some(anchor) = self.settings.anchor_above(name) else {
+            return Some(Err(Reason::new(Why::NoAnchor, name, rtype::DNSKEY)));
+        };
+        let start = self.deepest_secure(keys, name, &anchor);
+        let mut zone = match self.cut(keys, &start) {
+            Some(Cut::Secure(zone)) => zone,
+            Some(Cut::Not(reason)) => return Some(Err(reason)),
+            // An anchor or a secure zone is a cut; the cache cannot say otherwise.
+            Some(Cut::Inside { .. }) => {
+                return Some(Err(Reason::new(Why::KeyMissing, &start, rtype::DNSKEY)));
+            }
+            None => {
+                self.want_walk(name, start.label_count());
+                return None;
+            }
+        };
+        for count in start.label_count() + 1..=name.label_count() {
+            match self.cut(keys, &name.suffix(count)) {
+                Some(Cut::Secure(below)) => zone = below,
+                Some(Cut::Inside {
+                    nothing_below: true,
+                }) => break,
+                Some(Cut::Inside { .. }) => {}
+                Some(Cut::Not(reason)) => return Some(Err(reason)),
+                None => {
+                    self.want_walk(name, count);
+                    return None;
+                }
+            }
+        }
+        Some(Ok(zone))
+    }
+
+    /// Foresees the rest of a walk that stands at the label `count`.
+    fn want_walk(&mut self, name: &Name, count: usize) {
+        for below in count + 1..=name.label_count() {
+            self.want(ds_of(&name.suffix(below)), false);
+        }
+    }
+
+    /// The deepest ancestor of `name`, or `name`, that is known to be secure; else the anchor.
+    fn deepest_secure(&self, keys: &KeyCache, name: &Name, anchor: &Name) -> Name {
+        let mut at = Some(name.clone());
+        while let Some(zone) = at {
+            let secure = matches!(self.cuts.get(&zone), Some(Cut::Secure(_)))
+                || matches!(keys.lookup(&zone, &self.now), Some(ZoneStatus::Secure(_)));
+            if secure || zone == *anchor {
+                return zone;
+            }
+            at = zone.parent();
+        }
+        anchor.clone()
+    }
+
+    /// How the RRset at `place` of a response fares; `None` while fetches are missing.
+    pub(super) fn trust(
+        &mut self,
+        keys: &KeyCache,
+        source: &Question,
+        sections: &Arc<Sections>,
+        section: Section,
+        place: usize,
+    ) -> Option<Trust> {
+        let set = match section {
+            Section::Answer => sections.answer.get(place)?,
+            Section::Authority => sections.authority.get(place)?,
+        };
+        if let Some(zone) = self.settings.negative_above(&set.owner, self.now.unix_s) {
+            let reason = Reason::new(Why::NegativeTrustAnchor, &zone, rtype::DS);
+            return Some(Trust::Not(reason));
+        }
+        // What answers a question for DS, an alias included, is of the parent's side: following a
+        // signer that is the name itself would go round in a circle.
+        let parent_side = set.rtype == rtype::DS
+            || (source.qtype == rtype::DS && set.owner == source.name && set.rtype != rtype::DNAME);
+        let mut failure = None;
+        let mut checked = false;
+        for signer in set.signers() {
+            if parent_side && signer == set.owner {
+                continue;
+            }
+            match self.cut(keys, &signer)? {
+                Cut::Secure(zone) => {
+                    checked = true;
+                    let id = SetId {
+                        source: source.clone(),
+                        section,
+                        index: place,
+                        zone: signer,
+                    };
+                    match self.verify(id, set, &zone) {
+                        Ok(validated) => return Some(Trust::Secure(validated, zone)),
+                        Err(reason) => _ = failure.get_or_insert(reason),
+                    }
+                }
+                Cut::Inside { .. } => {
+                    let reason = Reason::new(Why::SignerNotZone, &set.owner, set.rtype);
+                    failure.get_or_insert(reason.with_source(source));
+                }
+                Cut::Not(reason) => return Some(Trust::Not(reason)),
+            }
+        }
+        if checked && let Some(reason) = failure {
+            return Some(Trust::Not(reason));
+        }
+        let place = if parent_side {
+            set.owner.parent().unwrap_or_else(Name::root)
+        } else {
+            set.owner.clone()
+        };
+        Some(Trust::Not(match self.enclosing(keys, &place)? {
+            Ok(_) => failure.unwrap_or_else(|| {
+                let why = if set.signatures.is_empty() {
+                    Why::SignatureMissing
+                } else {
+                    Why::SignerNotZone
+                };
+                Reason::new(why, &set.owner, set.rtype).with_source(source)
+            }),
+            Err(reason) => reason,
+        }))
+    }
+
+    /// Checks a set with a zone's keys, once.
+    fn verify(&mut self, id: SetId, set: &RrSet, zone: &ZoneKeys) -> Result<Validated, Reason> {
+        if let Some(result) = self.verified.get(&id) {
+            return result.clone();
+        }
+        let result = signature::verify(set, zone, self.when, &mut self.budget)
+            .map_err(|reason| reason.with_source(&id.source));
+        self.verified.insert(id, result.clone());
+        result
+    }
+
+    /// Finds the zone whose records deny `name` in the authority section, and validates them all.
+    /// `None` while fetches are missing; `Err` with the reason why there is no evidence.
+    pub(super) fn gather(
+        &mut self,
+        keys: &KeyCache,
+        source: &Question,
+        sections: &Arc<Sections>,
+        name: &Name,
+        qtype: u16,
+    ) -> Option<Result<Gathered, Reason>> {
+        if let Some(zone) = self.settings.negative_above(name, self.now.unix_s) {
+            let reason = Reason::new(Why::NegativeTrustAnchor, &zone, rtype::DS);
+            return Some(Err(reason));
+        }
+        let parent_side = qtype == rtype::DS && !name.is_root();
+        // DS and its absence come from above the cut; a child's apex does not know.
+        let may_speak = |zone: &Name| name.is_within(zone) && !(parent_side && zone == name);
+        let relevant = || {
+            sections
+                .authority
+                .iter()
+                .filter(|set| matches!(set.rtype, rtype::SOA | rtype::NSEC | rtype::NSEC3))
+        };
+        // Where a SOA stands, it says which zone denies. Without it, any signer may.
+        let apex = relevant()
+            .filter(|set| set.rtype == rtype::SOA && may_speak(&set.owner))
+            .map(|set| &set.owner)
+            .max_by_key(|owner| owner.as_wire().len());
+        let mut signers: Vec<Name> = relevant()
+            .flat_map(|set| {
+                set.signatures
+                    .iter()
+                    .map(|signature| &signature.signer)
+                    .filter(|signer| set.owner.is_within(signer))
+            })
+            .filter(|signer| may_speak(signer) && apex.is_none_or(|apex| signer.is_within(apex)))
+            .cloned()
+            .collect();
+        closest_first(&mut signers);
+        let mut failure = None;
+        for signer in signers {
+            match self.cut(keys, &signer)? {
+                Cut::Secure(zone) => return Some(self.collect(source, sections, &zone, true)),
+                Cut::Inside { .. } => {
+                    let reason = Reason::new(Why::SignerNotZone, name, qtype);
+                    failure.get_or_insert(reason.with_source(source));
+                }
+                Cut::Not(reason) => return Some(Err(reason)),
+            }
+        }
+        let place = if parent_side {
+            name.parent().unwrap_or_else(Name::root)
+        } else {
+            name.clone()
+        };
+        Some(Err(match self.enclosing(keys, &place)? {
+            Ok(_) => failure.unwrap_or_else(|| {
+                match relevant().find(|set| may_speak(&set.owner) || set.rtype != rtype::SOA) {
+                    Some(set) => Reason::new(Why::SignatureMissing, &set.owner, set.rtype),
+                    None => Reason::new(Why::DenialMissing, name, qtype),
+                }
+                .with_source(source)
+            }),
+            Err(reason) => reason,
+        }))
+    }
+
+    /// Validates every NSEC and NSEC3 set that `zone` signed, and with `soa` its SOA: a proof with
+    /// a forged part proves nothing.
+    pub(super) fn collect(
+        &mut self,
+        source: &Question,
+        sections: &Arc<Sections>,
+        zone: &ZoneKeys,
+        soa: bool,
+    ) -> Result<Gathered, Reason> {
+        let mut gathered = Gathered {
+            evidence: Evidence::new(&zone.zone),
+            zone: zone.zone.clone(),
+            sets: Vec::new(),
+            ttl_s: u32::MAX,
+        };
+        for (index, set) in sections.authority.iter().enumerate() {
+            let is_proof = matches!(set.rtype, rtype::NSEC | rtype::NSEC3)
+                && set.signatures.iter().any(|one| one.signer == zone.zone);
+            let is_soa = soa && set.rtype == rtype::SOA && set.owner == zone.zone;
+            if !is_proof && !is_soa {
+                continue;
+            }
+            if gathered.sets.len() >= limits::DENIAL_RRSETS_MAX {
+                let reason = Reason::new(Why::OverBudget, &set.owner, set.rtype);
+                return Err(reason.with_source(source));
+            }
+            let id = SetId {
+                source: source.clone(),
+                section: Section::Authority,
+                index,
+                zone: zone.zone.clone(),
+            };
+            let validated = self.verify(id, set, zone)?;
+            if validated.wildcard.is_some() {
+                // An NSEC expanded from a wildcard tells about the wildcard, not about its owner.
+                continue;
+            }
+            gathered.ttl_s = gathered.ttl_s.min(validated.ttl_cap_s).min(set.ttl_s());
+            gathered.evidence.add(set);
+            gathered.sets.push(index);
+        }
+        Ok(gathered)
+    }
+
+    /// What a verified set's signature said, if it was verified.
+    pub(super) fn verified(
+        &self,
+        source: &Question,
+        section: Section,
+        index: usize,
+        zone: &Name,
+    ) -> Option<&Validated> {
+        let id = SetId {
+            source: source.clone(),
+            section,
+            index,
+            zone: zone.clone(),
+        };
+        self.verified.get(&id)?.as_ref().ok()
+    }
+}
+
+/// The cut where a fetch failed.
+fn failed(why: Why, question: &Question) -> Cut {
+    Cut::Not(Reason::new(why, &question.name, question.qtype).with_source(question))
+}

@@ -1,0 +1,148 @@
+//! RRsets: the records of one message section, sorted into sets with their signatures.
+
+use crate::wire::{CLASS_IN, Name, Record, Response, rtype};
+
+use super::{canonical, rdata::Rrsig};
+
+/// All records of one owner and type in one section, and the RRSIGs that cover them.
+#[derive(Clone, Debug)]
+pub(super) struct RrSet {
+    pub(super) owner: Name,
+    pub(super) rtype: u16,
+    pub(super) class: u16,
+    /// The records in the order received, duplicates included.
+    pub(super) records: Vec<Record>,
+    /// The signatures, sorted and without duplicates, so that the order in which an upstream
+    /// sends them cannot change a verdict.
+    pub(super) signatures: Vec<Rrsig>,
+    /// The signatures as records, in the order received.
+    pub(super) signature_records: Vec<Record>,
+    canonical: Vec<Vec<u8>>,
+}
+
+impl RrSet {
+    fn new(owner: Name, rtype: u16) -> Self {
+        Self {
+            owner,
+            rtype,
+            class: CLASS_IN,
+            records: Vec::new(),
+            signatures: Vec::new(),
+            signature_records: Vec::new(),
+            canonical: Vec::new(),
+        }
+    }
+
+    /// The RDATA of the set in canonical form and order, without duplicates.
+    pub(super) fn canonical_rdata(&self) -> &[Vec<u8>] {
+        &self.canonical
+    }
+
+    /// The smallest TTL of the records (RFC 2181, section 5.2).
+    pub(super) fn ttl_s(&self) -> u32 {
+        self.records
+            .iter()
+            .map(|record| record.ttl_s)
+            .min()
+            .unwrap_or(0)
+    }
+
+    /// The number of labels of the owner, root and leading wildcard label not counted
+    /// (RFC 4034, section 3.1.3).
+    pub(super) fn owner_labels(&self) -> usize {
+        let count = self.owner.label_count();
+        if self.owner.is_wildcard() {
+            count.saturating_sub(1)
+        } else {
+            count
+        }
+    }
+
+    /// The signer names that may be right for this set, the closest first: an ancestor of the
+    /// owner or the owner itself, which for DS is the wrong side of the cut.
+    pub(super) fn signers(&self) -> Vec<Name> {
+        let mut signers: Vec<Name> = self
+            .signatures
+            .iter()
+            .map(|signature| &signature.signer)
+            .filter(|signer| self.owner.is_within(signer))
+            .filter(|signer| self.rtype != rtype::DS || **signer != self.owner)
+            .cloned()
+            .collect();
+        closest_first(&mut signers);
+        signers
+    }
+}
+
+/// Sorts names that are all ancestors of one name by nearness, and drops duplicates.
+pub(super) fn closest_first(signers: &mut Vec<Name>) {
+    signers.sort_by_key(|signer| std::cmp::Reverse(signer.as_wire().len()));
+    signers.dedup();
+    signers.truncate(super::limits::SIGNERS_MAX);
+}
+
+/// Both sections of a response that matter to validation.
+#[derive(Clone, Debug)]
+pub(super) struct Sections {
+    pub(super) rcode: u16,
+    pub(super) answer: Vec<RrSet>,
+    pub(super) authority: Vec<RrSet>,
+}
+
+impl Sections {
+    pub(super) fn new(response: &Response) -> Self {
+        Self {
+            rcode: response.rcode,
+            answer: group(&response.answer),
+            authority: group(&response.authority),
+        }
+    }
+
+    /// The set of `owner` and `rtype` in the answer section.
+    pub(super) fn answer(&self, owner: &Name, rtype: u16) -> Option<&RrSet> {
+        find(&self.answer, owner, rtype)
+    }
+}
+
+pub(super) fn find<'a>(sets: &'a [RrSet], owner: &Name, rtype: u16) -> Option<&'a RrSet> {
+    sets.iter()
+        .find(|set| set.rtype == rtype && set.owner == *owner)
+}
+
+/// Sorts records into sets, in the order in which the sets first appear. Records of other classes
+/// and signatures that cover nothing are left out.
+fn group(records: &[Record]) -> Vec<RrSet> {
+    use std::collections::HashMap;
+    let mut sets: Vec<RrSet> = Vec::new();
+    let mut places: HashMap<(Name, u16), usize> = HashMap::new();
+    let in_class = || records.iter().filter(|record| record.class == CLASS_IN);
+    for record in in_class().filter(|record| record.rtype != rtype::RRSIG) {
+        let key = (record.owner.clone(), record.rtype);
+        let place = *places.entry(key).or_insert_with(|| {
+            sets.push(RrSet::new(record.owner.clone(), record.rtype));
+            sets.len() - 1
+        });
+        if let Some(set) = sets.get_mut(place) {
+            set.canonical
+                .push(canonical::rdata(record.rtype, &record.rdata));
+            set.records.push(record.clone());
+        }
+    }
+    for record in in_class().filter(|record| record.rtype == rtype::RRSIG) {
+        let Some(signature) = Rrsig::parse(&record.rdata) else {
+            continue;
+        };
+        let key = (record.owner.clone(), signature.type_covered);
+        if let Some(set) = places.get(&key).and_then(|place| sets.get_mut(*place)) {
+            set.signatures.push(signature);
+            set.signature_records.push(record.clone());
+        }
+    }
+    for set in &mut sets {
+        set.canonical.sort_unstable();
+        set.canonical.dedup();
+        set.signatures.sort_unstable();
+        set.signatures.dedup();
+    }
+    sets
+}

@@ -1,0 +1,6 @@
+//! Tests of the whole room: a small signed internet, the ways others went wrong, properties, and
+//! the vectors of the RFCs.
+
+mod answers;
+mod hostile;
+mod lab;
