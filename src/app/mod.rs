@@ -94,6 +94,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         settings.cache,
         Access::new(settings.access.clone()),
         reply::Settings::new(settings.listen.idle),
+        None,
     ));
     let listeners = Arc::new(listener::Shared::new(settings.listen.clone(), tls));
     let (stop, stopped) = watch::channel(false);

@@ -182,7 +182,7 @@ fn ask_upstreams(
         .map_err(|error| error.to_string())?
         .block_on(async {
             let upstreams = Upstreams::new(settings).map_err(|error| error.to_string())?;
-            let exchanged = upstreams.exchange(question, deadline).await;
+            let exchanged = upstreams.exchange(question, deadline, None).await;
             exchanged.map_err(|error| format!("no answer: {error}"))
         });
     outcome.map(|exchanged| Answered {

@@ -230,6 +230,9 @@ pub const ZONES_KNOWN_MAX: usize = 10_000;
 /// within a day even if its records have a longer TTL.
 pub const ZONE_TTL_MAX_S: u32 = 86_400;
 
+/// Keys younger than this are not doubted, in seconds.
+const DOUBT_AFTER_S: u32 = 60;
+
 /// What is known about zones. Filled only with what [`super::Validation`] learned; one writer, the
 /// driver of validations.
 #[derive(Debug, Default)]
@@ -240,6 +243,8 @@ pub struct KeyCache {
 #[derive(Debug)]
 struct Known {
     status: ZoneStatus,
+    /// Uptime in seconds at which it was learnt.
+    learnt_s: u32,
     /// Uptime in seconds at which it is forgotten.
     expires_s: u32,
     /// Signed and unsigned delegations seen from this zone, for foresight.
@@ -291,6 +296,7 @@ impl KeyCache {
                 one.name,
                 Known {
                     status: one.status,
+                    learnt_s: now.uptime_s(),
                     expires_s: now.uptime_s().saturating_add(ttl_s),
                     signed_children,
                     unsigned_children,
@@ -303,6 +309,24 @@ impl KeyCache {
     /// afresh.
     pub fn forget(&mut self, name: &Name) {
         self.zones.retain(|known, _| !known.is_within(name));
+    }
+
+    /// Forgets the keys of the closest zone known at or above `name`, unless they were learnt just
+    /// now: they may have been replaced since. A zone whose answers are bogus costs one look at its
+    /// keys in [`DOUBT_AFTER_S`], not one for each answer.
+    pub fn doubt(&mut self, name: &Name, now: &Now) {
+        let mut at = Some(name.clone());
+        while let Some(zone) = at {
+            if let Some(known) = self.zones.get(&zone)
+                && !matches!(known.status, ZoneStatus::NotACut { .. })
+            {
+                if now.uptime_s() >= known.learnt_s.saturating_add(DOUBT_AFTER_S) {
+                    self.zones.remove(&zone);
+                }
+                return;
+            }
+            at = zone.parent();
+        }
     }
 
     /// Drops what is expired, and if nothing is, the half that expires first.

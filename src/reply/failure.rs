@@ -25,6 +25,11 @@ pub enum Failure {
     Unreachable,
     /// Upstreams are alive, but none gave a usable answer; the text says what they did.
     Upstream(String),
+    /// A signature, a key or a proof is missing or wrong: what upstream said may be forged. The
+    /// error names the failing record.
+    Bogus(ExtendedError),
+    /// Whether the answer is true could not be found out.
+    Indeterminate(ExtendedError),
     /// Something of ours broke; it is counted and logged where it happened.
     Internal,
 }
@@ -35,9 +40,7 @@ impl Failure {
     pub fn rcode(&self) -> u16 {
         match self {
             Self::NotAllowed => rcode::REFUSED,
-            Self::Overloaded(_) | Self::Unreachable | Self::Upstream(_) | Self::Internal => {
-                rcode::SERVFAIL
-            }
+            _ => rcode::SERVFAIL,
         }
     }
 
@@ -49,6 +52,7 @@ impl Failure {
             Self::Overloaded(bound) => (0, Cow::Borrowed(*bound)),
             Self::Unreachable => (22, Cow::Borrowed("no upstream resolver answers")),
             Self::Upstream(what) => (23, Cow::Owned(what.clone())),
+            Self::Bogus(error) | Self::Indeterminate(error) => return error.clone(),
             Self::Internal => (0, Cow::Borrowed("internal error")),
         };
         ExtendedError { code, text }

@@ -1,88 +1,180 @@
-//! From a question to an answer that can be stored: ask, scrub, follow aliases.
+//! From a question to an answer that can be stored: ask, judge, follow aliases.
 //!
-//! Here responses meet the judge. Each one passes through [`Driver::resolve`] before anything is
-//! stored or sent; the validator's steps belong between the scrub and the chain's end, with their
-//! look-ups going through the same [`Exchange`]. Until then no answer is called secure.
+//! Here responses meet the judge. Everything passes through [`Driver::resolve`] before it is stored
+//! or sent: a question with CD is answered with what upstream said, scrubbed but unjudged, under a
+//! cache key of its own; every other goes through the validator.
 
-use std::{sync::Arc, time::Instant};
-
-use tracing::debug;
+use std::sync::Arc;
 
 use crate::{
-    reply::Failure,
+    dnssec::{self, Judged, Verdict},
+    reply::{ExtendedError, Failure},
     upstream::Exchange,
-    wire::{Question, Response},
+    wire::{Name, Question, Record, rcode},
 };
 
 use super::{
-    counters::Counters,
-    scrub::{ALIASES_MAX, Scrubbed, scrub},
+    Shared,
+    fetch::Fetcher,
+    scrub::{ALIASES_MAX, scrub},
+    validate,
 };
 
-/// Exchanges with upstreams for one question of a client, whatever the answers say.
-const EXCHANGES_MAX: usize = 12;
+/// Exchanges with upstreams for one question of a client that is not validated.
+pub(super) const EXCHANGES_MAX: usize = 12;
+/// The same when it is validated: chains of trust are asked for too, for each link of a chain of
+/// aliases, and again when something is to be repaired.
+pub(super) const EXCHANGES_VALIDATED_MAX: usize = 64;
+
+/// What was found, ready to be packed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) rcode: u16,
+    /// Aliases and the records asked for, with their signatures, in the order of the chain.
+    pub(super) answer: Vec<Record>,
+    /// SOA and proofs, with their signatures.
+    pub(super) authority: Vec<Record>,
+    /// Whether every record was proved from a trust anchor.
+    pub(super) secure: bool,
+    /// The most seconds it may be kept.
+    pub(super) ttl_cap_s: Option<u32>,
+    /// What a client may want to know about an answer that is not secure.
+    pub(super) extended_error: Option<ExtendedError>,
+}
 
 /// Resolves one question.
 pub(super) struct Driver<U> {
-    pub(super) upstreams: Arc<U>,
-    pub(super) deadline: Instant,
+    pub(super) shared: Arc<Shared>,
+    pub(super) fetcher: Fetcher<U>,
+    /// The validator's settings; `None` to answer unjudged.
+    pub(super) dnssec: Option<Arc<dnssec::Settings>>,
+}
+
+/// One link of a chain of aliases.
+struct Link {
+    found: Found,
+    /// Aliases passed.
+    aliases: usize,
+    /// The name the chain goes on at, if the response did not say.
+    next: Option<Name>,
 }
 
 impl<U: Exchange> Driver<U> {
     /// Asks upstreams until the chain of aliases from the question's name ends.
-    pub(super) async fn resolve(
-        &self,
-        question: &Question,
-        counters: &Counters,
-    ) -> Result<Scrubbed, Failure> {
-        let mut found = Scrubbed::default();
+    pub(super) async fn resolve(&self, question: &Question) -> Result<Found, Failure> {
+        let mut whole = Found {
+            secure: self.dnssec.is_some(),
+            ..Found::default()
+        };
         let mut asked = question.clone();
-        for _ in 0..EXCHANGES_MAX {
-            let step = self.exchange(&asked, counters).await?;
-            found.rcode = step.rcode;
-            found.aliases += step.aliases;
-            for record in step.answer {
-                if !found.answer.contains(&record) {
-                    found.answer.push(record);
-                }
-            }
-            found.authority.extend(step.authority);
-            let Some(next) = step.next else {
-                return Ok(found);
+        let mut aliases = 0;
+        loop {
+            let link = match &self.dnssec {
+                Some(settings) => self.judged(&asked, settings).await?,
+                None => self.unjudged(&asked).await?,
+            };
+            aliases += link.aliases;
+            whole.take(link.found);
+            let Some(next) = link.next else {
+                return Ok(whole);
             };
             let circle =
-                next == question.name || found.answer.iter().any(|record| record.owner == next);
-            if circle || found.aliases > ALIASES_MAX {
-                break;
+                next == question.name || whole.answer.iter().any(|record| record.owner == next);
+            if circle || aliases > ALIASES_MAX {
+                return Err(Failure::Upstream(
+                    "the chain of aliases is too long or a circle".to_owned(),
+                ));
             }
             asked.name = next;
         }
-        Err(Failure::Upstream(
-            "the chain of aliases is too long or a circle".to_owned(),
-        ))
     }
 
-    async fn exchange(
+    async fn unjudged(&self, question: &Question) -> Result<Link, Failure> {
+        let counters = &self.shared.counters;
+        let fetched = self.fetcher.fetch(question, None, counters).await?;
+        let kept = scrub(question, &fetched.response)
+            .map_err(|error| Failure::Upstream(format!("{} {error}", fetched.upstream)))?;
+        Ok(Link {
+            aliases: kept.aliases,
+            next: kept.next,
+            found: Found {
+                rcode: kept.rcode,
+                answer: kept.answer,
+                authority: kept.authority,
+                ..Found::default()
+            },
+        })
+    }
+
+    async fn judged(
         &self,
         question: &Question,
-        counters: &Counters,
-    ) -> Result<Scrubbed, Failure> {
-        counters.exchanges.add();
-        let exchanged = match self.upstreams.exchange(question, self.deadline).await {
-            Ok(exchanged) => exchanged,
-            Err(error) => {
-                debug!(name = %question.name, qtype = question.qtype, %error, "exchange failed");
-                return Err(if error.is_silent() {
-                    Failure::Unreachable
-                } else {
-                    Failure::Upstream(error.to_string())
-                });
+        settings: &Arc<dnssec::Settings>,
+    ) -> Result<Link, Failure> {
+        let judged = validate::validate(self, question, settings).await?;
+        let Judged {
+            verdict,
+            rcode,
+            answer,
+            authority,
+            ttl_cap_s,
+            next,
+            ..
+        } = judged;
+        let extended_error = match &verdict {
+            Verdict::Secure => None,
+            Verdict::Insecure(reason) => reason.why.extended_error().map(|code| ExtendedError {
+                code,
+                text: reason.to_string().into(),
+            }),
+            Verdict::Indeterminate(reason) => {
+                return Err(Failure::Indeterminate(ExtendedError {
+                    code: reason.why.extended_error().unwrap_or(5),
+                    text: reason.to_string().into(),
+                }));
+            }
+            Verdict::Bogus(reason) => {
+                return Err(Failure::Bogus(ExtendedError {
+                    code: reason.why.extended_error().unwrap_or(6),
+                    text: reason.to_string().into(),
+                }));
             }
         };
-        let upstream = exchanged.upstream;
-        let response = Response::parse(&exchanged.octets).map_err(|error| {
-            Failure::Upstream(format!("{upstream} sent a broken message: {error}"))
-        })?;
-        scrub(question, &response).map_err(|error| Failure::Upstream(format!("{upstream} {error}")))
+        Ok(Link {
+            aliases: usize::from(next.is_some()),
+            next,
+            found: Found {
+                rcode,
+                answer,
+                authority,
+                secure: verdict == Verdict::Secure,
+                ttl_cap_s: Some(ttl_cap_s),
+                extended_error,
+            },
+        })
+    }
+}
+
+impl Found {
+    /// Appends the next link; the weaker verdict and the shorter life count.
+    fn take(&mut self, link: Self) {
+        self.rcode = link.rcode;
+        for record in link.answer {
+            if !self.answer.contains(&record) {
+                self.answer.push(record);
+            }
+        }
+        for record in link.authority {
+            if !self.authority.contains(&record) {
+                self.authority.push(record);
+            }
+        }
+        self.secure &= link.secure;
+        self.ttl_cap_s = match (self.ttl_cap_s, link.ttl_cap_s) {
+            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+            (ours, theirs) => ours.or(theirs),
+        };
+        self.extended_error = self.extended_error.take().or(link.extended_error);
+        debug_assert!(self.rcode != rcode::SERVFAIL, "a failure is an Err");
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     wire::{Question, Record, Records, rtype},
 };
 
-use super::scrub::Scrubbed;
+use super::driver::Found;
 
 /// A negative answer without SOA says nothing of its life (RFC 2308, section 5): long enough to
 /// answer a burst of equal questions, seconds.
@@ -17,13 +17,15 @@ const NEGATIVE_WITHOUT_SOA_S: u32 = 5;
 const FAILURE_S: u32 = 1;
 /// ... up to this, seconds.
 const FAILURE_MAX_S: u32 = 300;
+/// ... or up to this when the answer was bogus: its zone may be mended any minute, seconds.
+const BOGUS_MAX_S: u32 = 60;
 
 /// Packs an answer to `question` under `key`; `None` when it is larger than a message.
 pub(super) fn pack(
     settings: &Settings,
     key: &[u8],
     question: &Question,
-    mut found: Scrubbed,
+    mut found: Found,
     now_s: u32,
 ) -> Option<Stored> {
     let is_positive = found
@@ -35,6 +37,8 @@ pub(super) fn pack(
     } else {
         settings.ttl_max_s.min(settings.negative_ttl_max_s)
     };
+    // No signature outlives its expiry in the cache.
+    let ceiling = found.ttl_cap_s.map_or(ceiling, |cap_s| cap_s.min(ceiling));
     let mut ttl_s = ceiling;
     if !is_positive {
         ttl_s = ttl_s.min(negative_ttl_s(&mut found.authority));
@@ -58,9 +62,12 @@ pub(super) fn pack(
     let fill = Fill {
         rcode: u8::try_from(found.rcode).unwrap_or(0),
         ttl_s,
-        secure: false,
+        secure: found.secure,
         failure: None,
-        extended_error: None,
+        extended_error: found
+            .extended_error
+            .as_ref()
+            .map(|error| (error.code, &*error.text)),
         with_dnssec: &with_dnssec,
         plain: &plain,
     };
@@ -83,10 +90,9 @@ pub(super) fn pack_failure(
         .map_or(0, |count| count.saturating_add(1));
     let ttl_s = match failure {
         // The network may be back any moment, and asking it costs nothing to others.
-        Failure::Unreachable => FAILURE_S,
-        _ => FAILURE_S
-            .checked_shl(u32::from(before))
-            .map_or(FAILURE_MAX_S, |ttl_s| ttl_s.min(FAILURE_MAX_S)),
+        Failure::Unreachable | Failure::Indeterminate(_) => FAILURE_S,
+        Failure::Bogus(_) => doubled(before).min(BOGUS_MAX_S),
+        _ => doubled(before).min(FAILURE_MAX_S),
     };
     let error = failure.extended_error();
     let nothing = Records::default();
@@ -100,6 +106,11 @@ pub(super) fn pack_failure(
         plain: &nothing,
     };
     Stored::pack(key, &fill, now_s)
+}
+
+/// [`FAILURE_S`], doubled `times` times.
+fn doubled(times: u8) -> u32 {
+    FAILURE_S.checked_shl(u32::from(times)).unwrap_or(u32::MAX)
 }
 
 /// The life of a negative answer: the smaller of the SOA's TTL and its MINIMUM field, which also
@@ -159,10 +170,10 @@ mod tests {
             ttl_min_s: 10,
             ..Settings::default()
         };
-        let found = Scrubbed {
+        let found = Found {
             answer,
             authority,
-            ..Scrubbed::default()
+            ..Found::default()
         };
         let stored = pack(&settings, b"key", &question(), found, 1).unwrap();
         let entry = stored.entry();
@@ -200,12 +211,12 @@ mod tests {
 
     #[test]
     fn clients_without_do_get_no_signatures() {
-        let found = Scrubbed {
+        let found = Found {
             answer: vec![
                 record(rtype::A, 60, &[192, 0, 2, 1]),
                 record(rtype::RRSIG, 60, &[0; 40]),
             ],
-            ..Scrubbed::default()
+            ..Found::default()
         };
         let stored = pack(&Settings::default(), b"key", &question(), found, 1).unwrap();
         assert_eq!(stored.entry().form(true).answers, 2);

@@ -10,13 +10,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::cache::Stored;
-
 /// Shards, so that workers rarely meet at one lock.
 const SHARDS: usize = 16;
-
-/// What a flight brings back: an answer or a failure, ready to be sent.
-pub(super) type Landed = Arc<Stored>;
 
 /// Flights in one shard. A flight whose clients all left still ends with the resolver's deadline,
 /// so the waiting room alone does not bound their number.
@@ -24,28 +19,28 @@ const FLIGHTS_PER_SHARD_MAX: usize = 1_000;
 /// Queries that wait for one flight; places of clients that left are taken back first.
 const PASSENGERS_MAX: usize = 4_096;
 
-type Passengers = Vec<oneshot::Sender<Landed>>;
-type Shard = HashMap<Box<[u8]>, Passengers>;
+type Passengers<T> = Vec<oneshot::Sender<T>>;
+type Shard<T> = HashMap<Box<[u8]>, Passengers<T>>;
 
-/// The questions being asked now.
+/// The questions being asked now; each flight brings back a `T`.
 #[derive(Debug)]
-pub(super) struct Flights {
-    shards: Box<[Mutex<Shard>]>,
+pub(super) struct Flights<T> {
+    shards: Box<[Mutex<Shard<T>>]>,
     hasher: ahash::RandomState,
 }
 
 /// The duty to land a flight. When it is dropped without (a panic), those who wait learn that
 /// their sender is gone.
 #[derive(Debug)]
-pub(super) struct Flight {
-    flights: Arc<Flights>,
+pub(super) struct Flight<T> {
+    flights: Arc<Flights<T>>,
     key: Box<[u8]>,
 }
 
 /// A place in a flight: the duty to fly it, for the first; and where the result arrives.
-type Joined = (Option<Flight>, oneshot::Receiver<Landed>);
+type Joined<T> = (Option<Flight<T>>, oneshot::Receiver<T>);
 
-impl Flights {
+impl<T> Flights<T> {
     pub(super) fn new(hasher: ahash::RandomState) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -57,7 +52,7 @@ impl Flights {
     ///
     /// # Errors
     /// The name of the bound that is reached.
-    pub(super) fn join(self: &Arc<Self>, key: &[u8]) -> Result<Joined, &'static str> {
+    pub(super) fn join(self: &Arc<Self>, key: &[u8]) -> Result<Joined<T>, &'static str> {
         let (sender, receiver) = oneshot::channel();
         let mut shard = self.shard(key);
         if let Some(passengers) = shard.get_mut(key) {
@@ -81,7 +76,7 @@ impl Flights {
         Ok((Some(flight), receiver))
     }
 
-    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
+    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard<T>> {
         let at = usize::try_from(self.hasher.hash_one(key)).unwrap_or(usize::MAX) % SHARDS;
         let shard = self.shards.get(at).or(self.shards.first());
         shard
@@ -91,17 +86,19 @@ impl Flights {
     }
 }
 
-impl Flight {
+impl<T: Clone> Flight<T> {
     /// Hands the result to all who wait.
-    pub(super) fn land(mut self, landed: &Landed) {
+    pub(super) fn land(mut self, landed: &T) {
         for sender in self.disembark() {
             // One that no longer waits is a client that left.
-            let _ = sender.send(Arc::clone(landed));
+            let _ = sender.send(landed.clone());
         }
     }
+}
 
+impl<T> Flight<T> {
     /// Ends the flight, once: the key is taken, since another flight may go by it right after.
-    fn disembark(&mut self) -> Passengers {
+    fn disembark(&mut self) -> Passengers<T> {
         let key = std::mem::take(&mut self.key);
         if key.is_empty() {
             return Passengers::new();
@@ -110,7 +107,7 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl<T> Drop for Flight<T> {
     fn drop(&mut self) {
         self.disembark();
     }

@@ -9,28 +9,32 @@
 
 mod counters;
 mod driver;
+mod fetch;
 mod fill;
 mod flights;
 mod local;
 mod scrub;
 #[cfg(test)]
 mod tests;
+mod validate;
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock, atomic::AtomicUsize};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::{
     access::{Access, Admission, Place, Waiting},
     cache::{self, Cache, Stored},
     clock::Now,
+    dnssec::{self, KeyCache},
     handler::{Answer, Attempt, Client, Handler},
     reply::{self, Failure},
     upstream::Exchange,
     wire::{Query, rtype},
 };
 pub use counters::{Counters, PerTransport};
-use driver::Driver;
+use driver::{Driver, EXCHANGES_MAX, EXCHANGES_VALIDATED_MAX};
+use fetch::{Fetcher, Outcome};
 use flights::{Flight, Flights};
 
 /// What the workers of one process share.
@@ -45,13 +49,25 @@ pub struct Shared {
     reply: reply::Settings,
     cache_settings: ArcSwap<cache::Settings>,
     waiting: Arc<Waiting>,
-    flights: Arc<Flights>,
+    flights: Arc<Flights<Arc<Stored>>>,
+    /// Exchanges under way.
+    fetches: Arc<Flights<Outcome>>,
+    /// What the validator knows about zones.
+    keys: RwLock<KeyCache>,
+    /// The validator's settings; `None` when validation is switched off.
+    dnssec: ArcSwapOption<dnssec::Settings>,
 }
 
 impl Shared {
-    /// An empty cache behind a door.
+    /// An empty cache behind a door. Without `dnssec` nothing is validated, and no answer carries
+    /// AD.
     #[must_use]
-    pub fn new(cache: cache::Settings, access: Access, reply: reply::Settings) -> Self {
+    pub fn new(
+        cache: cache::Settings,
+        access: Access,
+        reply: reply::Settings,
+        dnssec: Option<dnssec::Settings>,
+    ) -> Self {
         Self {
             cache: Arc::new(Cache::new(&cache)),
             access: ArcSwap::from_pointee(access),
@@ -60,6 +76,9 @@ impl Shared {
             cache_settings: ArcSwap::from_pointee(cache),
             waiting: Arc::default(),
             flights: Arc::new(Flights::new(ahash::RandomState::new())),
+            fetches: Arc::new(Flights::new(ahash::RandomState::new())),
+            keys: RwLock::default(),
+            dnssec: ArcSwapOption::from_pointee(dnssec),
         }
     }
 
@@ -120,17 +139,33 @@ impl<U: Exchange> Resolver<U> {
 
     /// Flies for everybody who asks the question of `query`. The flight is a task of its own: it
     /// goes on for the others, and for the cache, when the client that started it leaves.
-    fn take_off(&self, flight: Flight, query: &Query<'_>, now: Now) {
+    fn take_off(&self, flight: Flight<Arc<Stored>>, query: &Query<'_>, now: Now) {
         let upstreams = self.upstreams.load_full();
-        let driver = Driver {
-            deadline: now.instant + upstreams.timeout(),
-            upstreams,
-        };
         let shared = Arc::clone(&self.shared);
+        // A client that sets CD gets what upstream said, under a cache key of its own.
+        let dnssec = if query.checking_disabled() {
+            None
+        } else {
+            shared.dnssec.load_full()
+        };
+        let budget = match dnssec {
+            Some(_) => EXCHANGES_VALIDATED_MAX,
+            None => EXCHANGES_MAX,
+        };
+        let driver = Driver {
+            shared: Arc::clone(&shared),
+            fetcher: Fetcher {
+                deadline: now.instant + upstreams.timeout(),
+                upstreams,
+                flights: Arc::clone(&shared.fetches),
+                budget: AtomicUsize::new(budget),
+            },
+            dnssec,
+        };
         let question = query.question();
         let key: Box<[u8]> = Box::from(query.key());
         tokio::spawn(async move {
-            let found = driver.resolve(&question, &shared.counters).await;
+            let found = driver.resolve(&question).await;
             let now_s = Now::read().uptime_s();
             let settings = **shared.cache_settings.load();
             let packed = found.and_then(|found| {

@@ -55,7 +55,18 @@ impl Exchange for Script {
         Duration::from_secs(4)
     }
 
-    async fn exchange(&self, question: &Question, _: Instant) -> Result<Exchanged, ExchangeError> {
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn incomplete(&self, _: &str) {}
+
+    async fn exchange(
+        &self,
+        question: &Question,
+        _: Instant,
+        _: Option<&str>,
+    ) -> Result<Exchanged, ExchangeError> {
         self.asked.lock().unwrap().push(question.clone());
         self.gate.acquire().await.unwrap().forget();
         let responses = self.responses.lock().unwrap();
@@ -104,6 +115,7 @@ fn resolver(script: &Arc<Script>) -> Resolver<Script> {
         cache::Settings::default(),
         Access::new(access::Settings::default()),
         reply::Settings::new(Duration::from_secs(30)),
+        None,
     );
     Resolver::new(Arc::new(shared), Arc::clone(script))
 }

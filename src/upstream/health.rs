@@ -12,6 +12,9 @@ const PENALTY_MIN: Duration = Duration::from_secs(2);
 /// The longest an upstream is tried last; each failure after a penalty doubles it.
 const PENALTY_MAX: Duration = Duration::from_secs(60);
 
+/// How long an upstream that leaves DNSSEC records out is tried last.
+const INCOMPLETE_FOR: Duration = Duration::from_secs(600);
+
 /// The health of one upstream, shared by all workers, so that a change is logged once.
 #[derive(Debug)]
 pub(super) struct Health {
@@ -23,6 +26,8 @@ pub(super) struct Health {
 struct State {
     /// Set while the upstream is down: until when it is tried last, and how long that was.
     down: Option<(Instant, Duration)>,
+    /// Set once the upstream was caught leaving signatures out: until when it is tried last.
+    incomplete: Option<Instant>,
 }
 
 impl Health {
@@ -35,7 +40,20 @@ impl Health {
 
     /// Whether the upstream is to be tried after the others.
     pub(super) fn is_penalised(&self, now: Instant) -> bool {
-        self.lock().down.is_some_and(|(until, _)| now < until)
+        let state = self.lock();
+        let down = state.down.is_some_and(|(until, _)| now < until);
+        down || state.incomplete.is_some_and(|until| now < until)
+    }
+
+    /// An answer lacked signatures or proofs that another upstream gave.
+    pub(super) fn incomplete(&self, now: Instant) {
+        let before = self.lock().incomplete.replace(now + INCOMPLETE_FOR);
+        if before.is_none_or(|until| until <= now) {
+            tracing::warn!(
+                upstream = self.name,
+                "upstream leaves DNSSEC records out; the others are asked first"
+            );
+        }
     }
 
     /// An exchange succeeded.

@@ -55,15 +55,24 @@ const SILENT_AFTER: Duration = Duration::from_millis(600);
 pub trait Exchange: Send + Sync + 'static {
     /// Sends the question with RD, CD and DO set and waits for the response that belongs to it.
     ///
-    /// What is sent is made from the question alone, so nothing of the client can leak.
+    /// What is sent is made from the question alone, so nothing of the client can leak. The
+    /// upstream called `avoid` is asked last.
     fn exchange(
         &self,
         question: &Question,
         deadline: Instant,
+        avoid: Option<&str>,
     ) -> impl Future<Output = Result<Exchanged, ExchangeError>> + Send;
 
     /// How long a client's question may take when upstreams are alive and work on it.
     fn timeout(&self) -> Duration;
+
+    /// How many upstreams there are.
+    fn count(&self) -> usize;
+
+    /// Takes note that the upstream called so leaves signatures or proofs out, which another one
+    /// gives.
+    fn incomplete(&self, upstream: &str);
 }
 
 /// A response as it came, which matched the query's id, question and source.

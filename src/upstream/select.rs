@@ -144,12 +144,14 @@ impl Upstreams {
     }
 
     /// The upstreams in the order in which to try them now.
-    fn order(&self, now: Instant) -> Vec<&Upstream> {
+    fn order(&self, now: Instant, avoid: Option<&str>) -> Vec<&Upstream> {
         let (mut last, mut order): (Vec<_>, Vec<_>) = self
             .upstreams
             .iter()
             .map(Arc::as_ref)
-            .partition(|upstream| upstream.profile.health.is_penalised(now));
+            .partition(|upstream| {
+                avoid == Some(&*upstream.profile.name) || upstream.profile.health.is_penalised(now)
+            });
         order.append(&mut last);
         order
     }
@@ -160,15 +162,28 @@ impl Exchange for Upstreams {
         self.timeout
     }
 
+    fn count(&self) -> usize {
+        self.upstreams.len()
+    }
+
+    fn incomplete(&self, name: &str) {
+        let named = |upstream: &&Arc<Upstream>| *upstream.profile.name == *name;
+        if let Some(upstream) = self.upstreams.iter().find(named) {
+            let health = &upstream.profile.health;
+            health.incomplete(clock::instant());
+        }
+    }
+
     async fn exchange(
         &self,
         question: &Question,
         deadline: Instant,
+        avoid: Option<&str>,
     ) -> Result<Exchanged, ExchangeError> {
         let began = clock::instant();
         let deadline = deadline.min(began + self.timeout);
         let tries = Tries::new();
-        let mut walk = Walk::new(self.order(began), question, &tries);
+        let mut walk = Walk::new(self.order(began, avoid), question, &tries);
         walk.start_next();
         let mut next_at = began + SILENT_AFTER;
         let mut patience = Some(began + SILENCE_MAX);

@@ -1,0 +1,114 @@
+//! Exchanges with upstreams, shared: equal questions on their way at the same time, whoever wants
+//! them, are one exchange.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use tracing::debug;
+
+use crate::{
+    reply::Failure,
+    upstream::Exchange,
+    wire::{Question, Response},
+};
+
+use super::{counters::Counters, flights::Flights};
+
+/// What an exchange brought.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    /// The response, well-formed and to the question.
+    pub(super) response: Response,
+    /// The upstream that gave it.
+    pub(super) upstream: Arc<str>,
+}
+
+/// The end of an exchange, for all who wait for it.
+pub(super) type Outcome = Result<Arc<Fetched>, Failure>;
+
+/// Fetches for one question of a client.
+pub(super) struct Fetcher<U> {
+    pub(super) upstreams: Arc<U>,
+    pub(super) flights: Arc<Flights<Outcome>>,
+    pub(super) deadline: Instant,
+    /// Exchanges that may still be begun.
+    pub(super) budget: AtomicUsize,
+}
+
+impl<U: Exchange> Fetcher<U> {
+    /// Asks `question`, preferably not of the upstream `avoid`, or joins those who are asking it.
+    ///
+    /// The exchange belongs to the first who asked: when that one is withdrawn the next of those
+    /// who wait begins anew, and when nobody waits it ends.
+    pub(super) async fn fetch(
+        &self,
+        question: &Question,
+        avoid: Option<&str>,
+        counters: &Counters,
+    ) -> Outcome {
+        let key = key(question, avoid);
+        loop {
+            let (flight, landed) = self.flights.join(&key).map_err(Failure::Overloaded)?;
+            if let Some(flight) = flight {
+                let outcome = self.exchange(question, avoid, counters).await;
+                flight.land(&outcome);
+                return outcome;
+            }
+            if let Ok(outcome) = landed.await {
+                return outcome;
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        question: &Question,
+        avoid: Option<&str>,
+        counters: &Counters,
+    ) -> Outcome {
+        let taken = self
+            .budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            });
+        if taken.is_err() {
+            return Err(Failure::Upstream(
+                "the answer takes more exchanges than are allowed".to_owned(),
+            ));
+        }
+        counters.exchanges.add();
+        let exchanged = self
+            .upstreams
+            .exchange(question, self.deadline, avoid)
+            .await
+            .map_err(|error| {
+                debug!(name = %question.name, qtype = question.qtype, %error, "exchange failed");
+                if error.is_silent() {
+                    Failure::Unreachable
+                } else {
+                    Failure::Upstream(error.to_string())
+                }
+            })?;
+        let upstream = exchanged.upstream;
+        match Response::parse(&exchanged.octets) {
+            Ok(response) => Ok(Arc::new(Fetched { response, upstream })),
+            Err(error) => Err(Failure::Upstream(format!(
+                "{upstream} sent a broken message: {error}"
+            ))),
+        }
+    }
+}
+
+/// The name of a flight: the question, and whom it is not asked of.
+fn key(question: &Question, avoid: Option<&str>) -> Vec<u8> {
+    let mut key = question.name.as_wire().to_vec();
+    key.extend_from_slice(&question.qtype.to_be_bytes());
+    key.extend_from_slice(&question.qclass.to_be_bytes());
+    key.extend_from_slice(avoid.unwrap_or_default().as_bytes());
+    key
+}

@@ -1,0 +1,154 @@
+//! The driver of validations: runs the fetches a validation names, early where they can be
+//! foreseen, and repairs before it believes in a forgery.
+//!
+//! ```text
+//!  attempt 1   the question and what is foreseen, together      -> a cold chain costs one round trip
+//!  attempt 2   bogus? ask again for what is not proved yet      -> a fault on the way, rolled keys
+//!  attempt 3   still bogus? ask another upstream                -> an upstream that strips signatures
+//! ```
+//!
+//! What an attempt proved about zones stays proved, so a later one asks only for the rest.
+
+use std::sync::{Arc, PoisonError};
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tracing::debug;
+
+use crate::{
+    clock::Now,
+    dnssec::{self, FetchFailed, Judged, Step, Validation, Verdict, Why, foresee},
+    reply::Failure,
+    upstream::Exchange,
+    wire::Question,
+};
+
+use super::{driver::Driver, fetch::Outcome};
+
+/// Asks `question` and validates the response. The verdict may be any; a failure means that there
+/// was no response to judge.
+pub(super) async fn validate<U: Exchange>(
+    driver: &Driver<U>,
+    question: &Question,
+    settings: &Arc<dnssec::Settings>,
+) -> Result<Judged, Failure> {
+    let (first, upstream) = attempt(driver, question, settings, None).await?;
+    let Verdict::Bogus(reason) = &first.verdict else {
+        return Ok(first);
+    };
+    debug!(name = %question.name, %upstream, %reason, "bogus, asking again");
+    let incomplete = matches!(reason.why, Why::SignatureMissing | Why::DenialMissing);
+    forget_old_keys(driver, question, reason);
+    let (second, upstream) = match attempt(driver, question, settings, None).await {
+        Ok(second) => second,
+        Err(_) => return Ok(first),
+    };
+    if !matches!(second.verdict, Verdict::Bogus(_)) {
+        return Ok(second);
+    }
+    if driver.fetcher.upstreams.count() < 2 {
+        return Ok(second);
+    }
+    match attempt(driver, question, settings, Some(&*upstream)).await {
+        Ok((third, _)) if third.verdict.is_usable() => {
+            if incomplete {
+                driver.fetcher.upstreams.incomplete(&upstream);
+            }
+            Ok(third)
+        }
+        _ => Ok(second),
+    }
+}
+
+/// One validation from the question to a verdict, and the upstream that answered the question.
+async fn attempt<U: Exchange>(
+    driver: &Driver<U>,
+    question: &Question,
+    settings: &Arc<dnssec::Settings>,
+    avoid: Option<&str>,
+) -> Result<(Judged, Arc<str>), Failure> {
+    let counters = &driver.shared.counters;
+    let keys = &driver.shared.keys;
+    let now = Now::read();
+    let fetch = |question: Question| async move {
+        let outcome = driver.fetcher.fetch(&question, avoid, counters).await;
+        (question, outcome)
+    };
+    let mut fetches = FuturesUnordered::new();
+    fetches.push(fetch(question.clone()));
+    let foreseen = {
+        let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
+        foresee(question, &keys, settings, &now)
+    };
+    let mut asked = foreseen.clone();
+    fetches.extend(foreseen.into_iter().map(fetch));
+
+    // What is foreseen may be there before the answer is.
+    let mut early: Vec<(Question, Outcome)> = Vec::new();
+    let answered = loop {
+        match fetches.next().await {
+            Some((asked, outcome)) if asked == *question => break outcome?,
+            Some(other) => early.push(other),
+            None => return Err(Failure::Internal),
+        }
+    };
+    let mut validation = Validation::new(
+        question.clone(),
+        &answered.response,
+        Arc::clone(settings),
+        now,
+    );
+    for (question, outcome) in early {
+        supply(&mut validation, question, &outcome);
+    }
+    loop {
+        let step = {
+            let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
+            validation.step(&keys)
+        };
+        let needs = match step {
+            Step::Done(judged) => {
+                let mut judged = *judged;
+                let learned = std::mem::take(&mut judged.learned);
+                if !learned.is_empty() {
+                    let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
+                    keys.learn(learned, &now);
+                }
+                return Ok((judged, Arc::clone(&answered.upstream)));
+            }
+            Step::Need(needs) => needs,
+        };
+        for need in needs {
+            if !asked.contains(&need) {
+                asked.push(need.clone());
+                fetches.push(fetch(need));
+            }
+        }
+        match fetches.next().await {
+            Some((question, outcome)) => supply(&mut validation, question, &outcome),
+            // It asks for what was supplied already; that would go on for ever.
+            None => return Err(Failure::Internal),
+        }
+    }
+}
+
+fn supply(validation: &mut Validation, question: Question, outcome: &Outcome) {
+    match outcome {
+        Ok(fetched) => validation.supply(question, Ok(&fetched.response)),
+        Err(Failure::Unreachable) => validation.supply(question, Err(FetchFailed::Network)),
+        Err(_) => validation.supply(question, Err(FetchFailed::Upstream)),
+    }
+}
+
+/// Keys that do not fit may have been replaced since they were learnt: forget those of the zone
+/// concerned, unless that was just done.
+fn forget_old_keys<U: Exchange>(driver: &Driver<U>, question: &Question, reason: &dnssec::Reason) {
+    let now = Now::read();
+    let mut keys = driver
+        .shared
+        .keys
+        .write()
+        .unwrap_or_else(PoisonError::into_inner);
+    for name in [&reason.owner, &question.name] {
+        keys.doubt(name, &now);
+    }
+}
