@@ -61,6 +61,9 @@ pub trait Exchange: Send + Sync + 'static {
         question: &Question,
         deadline: Instant,
     ) -> impl Future<Output = Result<Exchanged, ExchangeError>> + Send;
+
+    /// How long a client's question may take when upstreams are alive and work on it.
+    fn timeout(&self) -> Duration;
 }
 
 /// A response as it came, which matched the query's id, question and source.

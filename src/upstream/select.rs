@@ -156,6 +156,10 @@ impl Upstreams {
 }
 
 impl Exchange for Upstreams {
+    fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     async fn exchange(
         &self,
         question: &Question,
