@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc, thread, time::Duration};
 
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::{
     runtime::Builder,
     sync::{oneshot, watch},
@@ -13,10 +13,12 @@ use truename::{
     net::server_tls::ServerTls,
     reply,
     resolver::{self, Resolver},
-    upstream::{Settings as UpstreamsSettings, Strategy, UpstreamSettings, Upstreams},
+    upstream::{
+        self, Overrides, Settings as UpstreamsSettings, Strategy, UpstreamSettings, Upstreams,
+    },
 };
 
-use crate::lab::{Lab, Transport, http::PATH};
+use crate::lab::{Lab, Transport};
 
 /// What a test may want otherwise.
 pub(crate) struct Options {
@@ -56,7 +58,7 @@ impl Truename {
             upstreams: upstreams
                 .iter()
                 .enumerate()
-                .map(|(at, (lab, transport))| upstream(at, lab, *transport))
+                .map(|(at, (lab, transport))| settings_of(at, lab, *transport))
                 .collect(),
             strategy: Strategy::Ordered,
             timeout: options.timeout,
@@ -129,24 +131,15 @@ impl Drop for Truename {
     }
 }
 
-fn upstream(at: usize, lab: &Lab, transport: Transport) -> UpstreamSettings {
-    let is_http = matches!(transport, Transport::Https | Transport::Http3);
-    let address = lab.address(transport);
-    let name = ServerName::try_from(lab.server_name()).expect("a name");
+fn settings_of(at: usize, lab: &Lab, transport: Transport) -> UpstreamSettings {
     let ca = CertificateDer::pem_slice_iter(lab.ca_pem().as_bytes());
-    UpstreamSettings {
-        name: format!("lab{at}"),
-        transport,
-        addresses: vec![address],
-        server_name: transport.is_encrypted().then_some(name),
-        authority: if is_http {
-            format!("{}:{}", lab.server_name(), address.port())
-        } else {
-            String::new()
+    let overrides = Overrides {
+        name: Some(format!("lab{at}")),
+        ca: match transport.is_encrypted() {
+            true => ca.map(|found| found.expect("PEM")).collect(),
+            false => Vec::new(),
         },
-        path: if is_http { PATH.to_owned() } else { String::new() },
-        ca: ca.map(|found| found.expect("PEM")).collect(),
-        pins: Vec::new(),
-        weight: 1,
-    }
+        ..Overrides::default()
+    };
+    upstream::parse(&lab.url(transport), overrides).expect("the lab's address is an upstream")
 }
