@@ -4,3 +4,5 @@
 mod answers;
 mod hostile;
 mod lab;
+mod text;
+mod vectors;
