@@ -375,3 +375,22 @@ impl KeyCache {
         })
     }
 }
+
+#[cfg(test)]
+impl ZoneKeys {
+    /// A zone with this one DNSKEY, for checking a set by itself.
+    pub(super) fn for_test(zone: &Name, rdata: &[u8]) -> Self {
+        let algorithm = rdata[3];
+        let public = Algorithm::supported(algorithm, false)
+            .and_then(|algorithm| PublicKey::parse(algorithm, &rdata[4..]));
+        Self {
+            zone: zone.clone(),
+            keys: vec![Key {
+                tag: key_tag(rdata),
+                algorithm,
+                public,
+                rdata: Box::from(rdata),
+            }],
+        }
+    }
+}

@@ -79,9 +79,8 @@ fn an_nsec_whose_next_name_leaves_its_zone_denies_nothing() {
         "zzz.lab.",
         &[1, 46, 47],
     );
-    let judged = tampered(&lab, "nothing.evil.lab.", rtype::A, |_, response| {
+    let judged = tampered(&lab, "zzz.evil.lab.", rtype::A, |_, response| {
         if response.rcode == rcode::NXDOMAIN {
-            without(&mut response.authority, rtype::NSEC);
             response
                 .authority
                 .retain(|one| one.owner == name("evil.lab."));
@@ -126,6 +125,9 @@ fn a_signature_with_fewer_labels_than_its_signer_is_no_wildcard() {
             Security::Bogus,
             "{owner} {judged:?}"
         );
+        if owner == "www.sec.lab." {
+            is_bogus(&judged, Why::SignatureLabels);
+        }
     }
 }
 
@@ -246,14 +248,16 @@ fn the_childs_apex_does_not_deny_its_own_ds() {
     // The parent's own signature under a bitmap with SOA is no better.
     let parent = lab.zone("lab.");
     let forged = nsec(parent, "sec.lab.", "unsigned.lab.", &[2, 6, 46, 47]);
-    let judged = tampered(&lab, "www.sec.lab.", rtype::A, |question, response| {
-        if only(question, "sec.lab.", rtype::DS) {
-            response.answer.clear();
-            response.authority = parent.set(&name("lab."), rtype::SOA, &name("lab."));
-            response.authority.extend(forged.clone());
-        }
-    });
-    is_bogus(&judged, Why::DenialContradicts);
+    for (owner, qtype) in [("sec.lab.", rtype::DS), ("www.sec.lab.", rtype::A)] {
+        let judged = tampered(&lab, owner, qtype, |question, response| {
+            if only(question, "sec.lab.", rtype::DS) {
+                response.answer.clear();
+                response.authority = parent.set(&name("lab."), rtype::SOA, &name("lab."));
+                response.authority.extend(forged.clone());
+            }
+        });
+        is_bogus(&judged, Why::DenialContradicts);
+    }
 }
 
 #[test]
@@ -431,24 +435,30 @@ fn an_opt_out_span_takes_the_secure_away() {
 fn nxdomain_without_the_proof_that_no_wildcard_matches_is_bogus() {
     let world = world();
     for zone in ["example.com.", "example.org."] {
-        let owner = name(zone).child(b"aaa").unwrap();
-        let wildcard = name(zone).child(b"*").unwrap();
-        let covering = world.zone(zone).over(&wildcard);
-        let judged = tampered(
-            &world,
-            &owner.to_string(),
-            rtype::A,
-            |question, response| {
-                if question.qtype == rtype::A {
-                    let needed = world.zone(zone).over(&owner);
-                    response
-                        .authority
-                        .retain(|one| !covering.contains(one) || needed.contains(one));
-                }
-            },
-        );
-        if world.zone(zone).over(&owner) != covering {
-            is_bogus(&judged, Why::DenialMissing);
+        let apex = name(zone);
+        let covering = world.zone(zone).over(&apex.child(b"*").unwrap());
+        let others = (b'a'..=b'z')
+            .map(|letter| apex.child(&[letter; 5]).unwrap())
+            .filter(|owner| world.zone(zone).over(owner) != covering);
+        for owner in others.take(3) {
+            let judged = tampered(
+                &world,
+                &owner.to_string(),
+                rtype::A,
+                |question, response| {
+                    if question.qtype == rtype::A {
+                        // The apex's own record may be the one, and is needed for NSEC3.
+                        let needed = world.zone(zone).at(&apex);
+                        let nsec3 = zone == "example.org.";
+                        response.authority.retain(|one| {
+                            !covering.contains(one) || (nsec3 && needed.contains(one))
+                        });
+                    }
+                },
+            );
+            if zone == "example.com." || covering != world.zone(zone).at(&apex) {
+                is_bogus(&judged, Why::DenialMissing);
+            }
         }
     }
 }
@@ -1083,7 +1093,7 @@ fn a_repaired_response_is_judged_anew() {
     without(&mut broken.answer, rtype::RRSIG);
     let keys = KeyCache::new();
     let mut validation = Validation::new(asked.clone(), &broken, settings, super::lab::now());
-    let mut run = |validation: &mut Validation| loop {
+    let run = |validation: &mut Validation| loop {
         match validation.step(&keys) {
             Step::Done(judged) => return *judged,
             Step::Need(questions) => {
@@ -1099,4 +1109,26 @@ fn a_repaired_response_is_judged_anew() {
     assert_eq!(judged.verdict.reason().unwrap().source, Some(asked.clone()));
     validation.supply(asked.clone(), Ok(&lab.respond(&asked)));
     assert_eq!(run(&mut validation).verdict.security(), Security::Secure);
+}
+
+#[test]
+fn two_zones_with_one_key_do_not_sign_for_each_other() {
+    let lab = World::new(vec![
+        Zone::new(".", 1),
+        Zone::new("one.", 7).hosts(&["www.one."]),
+        Zone::new("two.", 7).hosts(&["www.two."]),
+    ]);
+    let rdata = vec![vec![6, 6, 6, 6]];
+    let owner = name("www.one.");
+    let two = lab.zone("two.");
+    let stolen = two.signed(&owner, rtype::A, &owner, &rdata);
+    let judged = tampered(&lab, "www.one.", rtype::A, |question, response| {
+        if question.qtype == rtype::A {
+            // Beside a signature that names the right zone, and does not fit.
+            let honest = response.answer[1].clone();
+            response.answer.clone_from(&stolen);
+            response.answer.push(honest);
+        }
+    });
+    is_bogus(&judged, Why::SignatureInvalid);
 }

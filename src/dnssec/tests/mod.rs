@@ -4,3 +4,6 @@
 mod answers;
 mod hostile;
 mod lab;
+mod properties;
+mod text;
+mod vectors;
