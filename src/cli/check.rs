@@ -1,0 +1,249 @@
+//! `truename check`: is the configuration sound, and does what it names work?
+
+use std::{
+    io::{self, Write},
+    net::{SocketAddr, TcpListener, UdpSocket},
+    path::Path,
+};
+
+use nix::unistd::{AccessFlags, access};
+use serde_json::{Value, json};
+
+use super::{CommandError, ExitStatus, arguments::Check, write_json};
+use crate::{
+    certificates::{self, CertificateError, Files, Note},
+    clock,
+    config::{self, CertificateFiles, Options, Settings, Surroundings},
+};
+
+/// One thing that was tried.
+#[derive(Clone, Debug, PartialEq)]
+struct Tried {
+    /// What kind of thing.
+    subject: &'static str,
+    /// Which one.
+    name: String,
+    verdict: Verdict,
+    /// What was found and, when it is not well, what to do.
+    detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Ok,
+    /// Worth knowing; not an error.
+    Note,
+    Fails,
+}
+
+impl Verdict {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Note => "note",
+            Self::Fails => "fails",
+        }
+    }
+}
+
+impl Tried {
+    fn new(
+        subject: &'static str,
+        name: impl Into<String>,
+        verdict: Verdict,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            subject,
+            name: name.into(),
+            verdict,
+            detail: detail.into(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "subject": self.subject,
+            "name": self.name,
+            "result": self.verdict.label(),
+            "detail": self.detail,
+        })
+    }
+}
+
+/// Checks and reports.
+pub(super) fn run(
+    arguments: Check,
+    surroundings: &Surroundings,
+    out: &mut dyn Write,
+) -> Result<ExitStatus, CommandError> {
+    let options = Options {
+        config: arguments.config,
+        ..Options::default()
+    };
+    let settings = config::load(&options, surroundings)?;
+    let mut tried = Vec::new();
+    let source = settings.source.as_ref();
+    tried.push(Tried::new(
+        "configuration",
+        source.map_or("built-in".to_owned(), |path| path.display().to_string()),
+        Verdict::Ok,
+        "read and checked",
+    ));
+    try_certificate(&settings, clock::unix_s(), &mut tried);
+    tried.push(try_state_directory(&settings.state_directory));
+    try_listeners(&settings, &mut tried);
+    if arguments.offline {
+        tried.push(Tried::new(
+            "upstream",
+            "all",
+            Verdict::Note,
+            "not asked (--offline)",
+        ));
+    }
+    let fails = tried.iter().any(|tried| tried.verdict == Verdict::Fails);
+    if arguments.json {
+        let value = json!({
+            "ok": !fails,
+            "checks": tried.iter().map(Tried::json).collect::<Vec<_>>(),
+            "effective": settings.effective(),
+        });
+        write_json(out, &value)?;
+    } else {
+        for tried in &tried {
+            writeln!(
+                out,
+                "{:<5} {} {}: {}",
+                tried.verdict.label(),
+                tried.subject,
+                tried.name,
+                tried.detail
+            )?;
+        }
+        write!(out, "\n{}", settings.effective())?;
+    }
+    Ok(if fails {
+        ExitStatus::Failure
+    } else {
+        ExitStatus::Success
+    })
+}
+
+fn try_certificate(settings: &Settings, now_unix_s: u64, tried: &mut Vec<Tried>) {
+    const SUBJECT: &str = "certificate";
+    let directory = settings.certificate_directory();
+    let local = Files::within(&directory);
+    let files = settings.tls.files.clone().unwrap_or(CertificateFiles {
+        certificate: local.leaf,
+        key: local.leaf_key,
+    });
+    let name = files.certificate.display().to_string();
+    let loaded = match certificates::load(&files.certificate, &files.key, now_unix_s) {
+        Ok(loaded) => loaded,
+        Err(CertificateError::Unreadable { source, .. })
+            if settings.tls.files.is_none() && source.kind() == io::ErrorKind::NotFound =>
+        {
+            let detail = format!(
+                "will be made at the first start, for {}",
+                settings.certificate_names().join(", ")
+            );
+            tried.push(Tried::new(SUBJECT, name, Verdict::Ok, detail));
+            return;
+        }
+        Err(error) => {
+            tried.push(Tried::new(SUBJECT, name, Verdict::Fails, error.to_string()));
+            return;
+        }
+    };
+    for note in &loaded.notes {
+        let verdict = match note {
+            // The local leaf is renewed at the next start.
+            Note::Expired { .. } | Note::NotYetValid { .. } if settings.tls.files.is_some() => {
+                Verdict::Fails
+            }
+            _ => Verdict::Note,
+        };
+        tried.push(Tried::new(SUBJECT, name.clone(), verdict, note.to_string()));
+    }
+    let detail = format!(
+        "for {}, until {}",
+        loaded.facts.names.join(", "),
+        loaded.facts.not_after
+    );
+    tried.push(Tried::new(SUBJECT, name, Verdict::Ok, detail));
+}
+
+/// Whether the directory, or the nearest one above it when it is still to be made, can be written.
+fn try_state_directory(directory: &Path) -> Tried {
+    let subject = "state directory";
+    let name = directory.display().to_string();
+    let nearest = directory
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("."));
+    if !nearest.is_dir() {
+        let detail = format!("{} is not a directory; move it away", nearest.display());
+        return Tried::new(subject, name, Verdict::Fails, detail);
+    }
+    if let Err(error) = access(nearest, AccessFlags::W_OK | AccessFlags::X_OK) {
+        let detail = format!(
+            "{} cannot be written ({}); give it to the user who runs truename, or name another by \
+             `state.directory`",
+            nearest.display(),
+            error.desc()
+        );
+        return Tried::new(subject, name, Verdict::Fails, detail);
+    }
+    let detail = if nearest == directory {
+        "can be written"
+    } else {
+        "will be made at the first start"
+    };
+    Tried::new(subject, name, Verdict::Ok, detail)
+}
+
+/// Binds and closes every address once. One that is in use is a note: a running truename has it.
+fn try_listeners(settings: &Settings, tried: &mut Vec<Tried>) {
+    let listen = &settings.listen;
+    for (list, subjects) in [
+        (&listen.dns, [Some("udp"), Some("tcp")]),
+        (&listen.dot, [None, Some("dot")]),
+        (&listen.doq, [Some("doq"), None]),
+        (&listen.doh, [Some("doh3"), Some("doh")]),
+    ] {
+        let [datagrams, streams] = subjects;
+        for address in list {
+            if let Some(label) = datagrams {
+                tried.push(bound(label, *address, UdpSocket::bind(address).map(drop)));
+            }
+            if let Some(label) = streams {
+                tried.push(bound(label, *address, TcpListener::bind(address).map(drop)));
+            }
+        }
+    }
+}
+
+fn bound(label: &str, address: SocketAddr, outcome: io::Result<()>) -> Tried {
+    let name = format!("{label} {address}");
+    let (verdict, detail) = match outcome {
+        Ok(()) => (Verdict::Ok, "can be listened on".to_owned()),
+        Err(error) => match error.kind() {
+            io::ErrorKind::AddrInUse => (
+                Verdict::Note,
+                "in use; fine if truename is running, else stop what holds it".to_owned(),
+            ),
+            io::ErrorKind::PermissionDenied => (
+                Verdict::Fails,
+                "this user may not listen on ports below 1024; start by systemd, run `setcap \
+                 cap_net_bind_service+ep` on the program, or choose another port"
+                    .to_owned(),
+            ),
+            io::ErrorKind::AddrNotAvailable => (
+                Verdict::Fails,
+                "this machine does not have that address; correct it".to_owned(),
+            ),
+            _ => (Verdict::Fails, error.to_string()),
+        },
+    };
+    Tried::new("listener", name, verdict, detail)
+}

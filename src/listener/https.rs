@@ -1,0 +1,511 @@
+//! DNS over HTTPS on TCP (RFC 8484): HTTP/2 on the h2 crate itself, HTTP/1.1 on hyper.
+//!
+//! A client of HTTP/2 asks many things at once. One turn first takes every request that has
+//! arrived, then answers, so that the answers leave in one write.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{
+    Reason, RecvStream, SendStream,
+    server::{Builder, Connection, SendResponse},
+};
+use http::{Request, Response, header::CONTENT_TYPE, request::Parts};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{body::Body, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    QUERY_MAX_OCTETS,
+    connections::Admission,
+    doh::{self, Endpoint, Rejection, body_query, doh_request},
+    serve::{DRAIN_MAX, Service, note_end, stopped},
+    turn::{give_spare, take_spare},
+};
+use crate::{
+    clock,
+    handler::{Answer, Attempt, Client, Handler},
+};
+
+/// Octets of one request's header fields; browsers send less than one thousand.
+pub(super) const HEADERS_MAX_OCTETS: u32 = 16 * 1024;
+
+/// Header fields of one HTTP/1.1 request.
+const HEADERS_MAX: usize = 64;
+
+/// What one HTTP/2 stream may send before we have read it, octets: a query.
+const STREAM_WINDOW_OCTETS: u32 = 16 * 1024;
+
+/// What one HTTP/2 connection may send before we have read it, octets.
+const CONNECTION_WINDOW_OCTETS: u32 = 64 * 1024;
+
+/// What is held of one response that the client does not take, octets: the largest message.
+const SEND_BUFFER_OCTETS: usize = 128 * 1024;
+
+/// Streams that a client reset before we took them, and streams that we had to reset because of
+/// the client's errors: over either the connection is closed (rapid reset, MadeYouReset).
+const RESETS_MAX: usize = 32;
+
+/// How long a request's body may take.
+pub(super) const BODY: Duration = Duration::from_secs(5);
+
+/// How long a response may wait for the client to open its window a little.
+const WINDOW_STALL: Duration = Duration::from_secs(5);
+
+/// How long the goodbye may take.
+const CLOSE: Duration = Duration::from_secs(1);
+
+/// One connection's surroundings.
+pub(super) struct Session<'a, H> {
+    pub(super) client: Client,
+    pub(super) service: &'a Service<H>,
+    pub(super) endpoint: &'a Arc<Endpoint>,
+    pub(super) admission: &'a Admission,
+}
+
+/// A response's head and body.
+pub(super) type Reply = (Response<()>, Bytes);
+
+/// What a query came to at first sight.
+pub(super) enum Outcome<P> {
+    Reply(Reply),
+    Pending(P),
+}
+
+/// Lets the handler try and clothes the result in HTTP.
+pub(super) fn try_query<H: Handler>(
+    handler: &H,
+    query: &[u8],
+    client: &Client,
+    endpoint: &Endpoint,
+) -> Outcome<H::Pending> {
+    let mut message = take_spare();
+    let outcome = match handler.try_answer(query, client, &mut message) {
+        Attempt::Answered(answer) => {
+            let head = endpoint.reply(answer, message.len());
+            Outcome::Reply((head, Bytes::copy_from_slice(&message)))
+        }
+        Attempt::Malformed => Outcome::Reply(reject(endpoint, Rejection::BadRequest)),
+        Attempt::Refused => Outcome::Reply(reject(endpoint, Rejection::TooMany)),
+        Attempt::Pending(pending) => Outcome::Pending(pending),
+    };
+    give_spare(message);
+    outcome
+}
+
+/// Waits for the handler and clothes its reply in HTTP.
+pub(super) async fn finish_query<H: Handler>(
+    handler: &H,
+    pending: H::Pending,
+    endpoint: &Endpoint,
+) -> Reply {
+    let mut message = Vec::new();
+    let answer: Answer = handler.finish(pending, &mut message).await;
+    (endpoint.reply(answer, message.len()), Bytes::from(message))
+}
+
+pub(super) fn reject(endpoint: &Endpoint, rejection: Rejection) -> Reply {
+    let text = Bytes::from_static(rejection.explanation().as_bytes());
+    (endpoint.rejection(rejection), text)
+}
+
+/// Reads a request's head, whichever HTTP it came by.
+pub(super) fn read_head(endpoint: &Endpoint, head: &Parts) -> Result<doh::Request, Rejection> {
+    doh_request(
+        &endpoint.path,
+        &head.method,
+        head.uri.path(),
+        head.uri.query(),
+        head.headers
+            .get(CONTENT_TYPE)
+            .map(http::HeaderValue::as_bytes),
+    )
+}
+
+impl<H: Handler> Session<'_, H> {
+    /// Serves a connection that agreed on HTTP/2, to its end.
+    pub(super) async fn http2<IO>(&self, io: IO, stop: watch::Receiver<bool>)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let settings = &self.service.shared.settings;
+        let streams_max = u32::try_from(settings.queries_per_connection_max).unwrap_or(u32::MAX);
+        let handshake = Builder::new()
+            .max_concurrent_streams(streams_max)
+            .max_header_list_size(HEADERS_MAX_OCTETS)
+            .initial_window_size(STREAM_WINDOW_OCTETS)
+            .initial_connection_window_size(CONNECTION_WINDOW_OCTETS)
+            .max_send_buffer_size(SEND_BUFFER_OCTETS)
+            .max_pending_accept_reset_streams(RESETS_MAX)
+            .max_local_error_reset_streams(Some(RESETS_MAX))
+            .max_concurrent_reset_streams(RESETS_MAX)
+            .handshake(io);
+        let Ok(Ok(connection)) = timeout(settings.handshake, handshake).await else {
+            return;
+        };
+        let mut tasks = JoinSet::new();
+        self.http2_turns(connection, &mut tasks, stop).await;
+    }
+
+    async fn http2_turns<IO>(
+        &self,
+        mut connection: Connection<IO, Bytes>,
+        tasks: &mut JoinSet<()>,
+        stop: watch::Receiver<bool>,
+    ) where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let settings = &self.service.shared.settings;
+        let mut stopping = std::pin::pin!(stopped(stop));
+        let mut asleep = std::pin::pin!(sleep(settings.idle));
+        let mut changed = clock::instant();
+        let mut batch = Vec::new();
+        // Set when the goodbye has been said: nothing lasts longer than this.
+        let mut leaving = false;
+        loop {
+            tokio::select! {
+                biased;
+                open = poll_fn(|context| poll_batch(&mut connection, context, &mut batch)) => {
+                    for (request, respond) in batch.drain(..) {
+                        self.answer_http2(request, respond, tasks);
+                    }
+                    if !open {
+                        return;
+                    }
+                    changed = clock::instant();
+                    self.admission.note(!tasks.is_empty());
+                }
+                Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                    note_end(ended);
+                    changed = clock::instant();
+                    self.admission.note(!tasks.is_empty());
+                }
+                () = &mut stopping, if !leaving => {
+                    leaving = true;
+                    connection.graceful_shutdown();
+                    asleep.as_mut().reset((clock::instant() + DRAIN_MAX).into());
+                }
+                () = &mut asleep => {
+                    let deadline = changed + settings.idle;
+                    if leaving {
+                        return;
+                    } else if tasks.is_empty() && clock::instant() >= deadline {
+                        leaving = true;
+                        connection.graceful_shutdown();
+                        asleep.as_mut().reset((clock::instant() + CLOSE).into());
+                    } else {
+                        let next = deadline.max(clock::instant() + CLOSE);
+                        asleep.as_mut().reset(next.into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers one request, at once when its body is here and memory has the answer.
+    fn answer_http2(
+        &self,
+        request: Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let (head, mut body) = request.into_parts();
+        let endpoint = self.endpoint;
+        let full = tasks.len() >= self.service.shared.settings.queries_per_connection_max;
+        match read_head(endpoint, &head) {
+            Err(rejection) => send_http2(respond, reject(endpoint, rejection), tasks),
+            Ok(_) if full => {
+                send_http2(respond, reject(endpoint, Rejection::Unavailable), tasks);
+            }
+            Ok(doh::Request::Query(query)) => self.answer_http2_query(&query, respond, tasks),
+            Ok(doh::Request::Body) => {
+                let mut query = Vec::new();
+                let mut context = Context::from_waker(std::task::Waker::noop());
+                match poll_body(&mut body, &mut context, &mut query) {
+                    Poll::Ready(Ok(())) => self.answer_http2_query(&query, respond, tasks),
+                    Poll::Ready(Err(Failure::Rejected(rejection))) => {
+                        send_http2(respond, reject(endpoint, rejection), tasks);
+                    }
+                    Poll::Ready(Err(Failure::Gone)) => {}
+                    Poll::Pending => {
+                        let service = self.service.clone();
+                        let endpoint = Arc::clone(endpoint);
+                        let client = self.client;
+                        tasks.spawn(async move {
+                            rest_of_http2(body, query, respond, client, &service, &endpoint).await;
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer_http2_query(
+        &self,
+        query: &[u8],
+        respond: SendResponse<Bytes>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let handler = &self.service.handler;
+        match try_query(&**handler, query, &self.client, self.endpoint) {
+            Outcome::Reply(reply) => send_http2(respond, reply, tasks),
+            Outcome::Pending(pending) => {
+                let handler = Arc::clone(handler);
+                let endpoint = Arc::clone(self.endpoint);
+                tasks.spawn(async move {
+                    finish_http2(&*handler, pending, respond, &endpoint).await;
+                });
+            }
+        }
+    }
+
+    /// Serves a connection that speaks HTTP/1.1, to its end.
+    pub(super) async fn http1<IO>(&self, io: IO, stop: watch::Receiver<bool>)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let settings = &self.service.shared.settings;
+        let begun = AtomicUsize::new(0);
+        let ended = AtomicUsize::new(0);
+        let answer = service_fn(|request| {
+            let (begun, ended) = (&begun, &ended);
+            async move {
+                begun.fetch_add(1, Ordering::Relaxed);
+                self.admission.note(true);
+                let response = self.answer_http1(request).await;
+                ended.fetch_add(1, Ordering::Relaxed);
+                self.admission.note(false);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(settings.idle)
+            .max_buf_size(HEADERS_MAX_OCTETS as usize)
+            .max_headers(HEADERS_MAX)
+            .pipeline_flush(true)
+            .serve_connection(TokioIo::new(io), answer);
+        let mut connection = std::pin::pin!(connection);
+        let mut stopping = std::pin::pin!(stopped(stop));
+        let mut leaving = false;
+        let mut seen = 0;
+        let mut asleep = std::pin::pin!(sleep(settings.idle));
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut connection => return,
+                () = &mut stopping, if !leaving => {
+                    leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                    asleep.as_mut().reset((clock::instant() + DRAIN_MAX).into());
+                }
+                // A whole period without a new request and nothing to wait for: the client is
+                // silent, or does not read its response.
+                () = &mut asleep => {
+                    let now = begun.load(Ordering::Relaxed);
+                    if leaving || (now == seen && now == ended.load(Ordering::Relaxed)) {
+                        return;
+                    }
+                    seen = now;
+                    asleep.as_mut().reset((clock::instant() + settings.idle).into());
+                }
+            }
+        }
+    }
+
+    async fn answer_http1(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        let (head, body) = match self.read_http1(&head, body).await {
+            Ok(query) => {
+                let handler = &self.service.handler;
+                match try_query(&**handler, &query, &self.client, self.endpoint) {
+                    Outcome::Reply(reply) => reply,
+                    Outcome::Pending(pending) => {
+                        finish_query(&**handler, pending, self.endpoint).await
+                    }
+                }
+            }
+            Err(rejection) => reject(self.endpoint, rejection),
+        };
+        head.map(|()| Full::new(body))
+    }
+
+    async fn read_http1(&self, head: &Parts, body: Incoming) -> Result<Vec<u8>, Rejection> {
+        if let doh::Request::Query(query) = read_head(self.endpoint, head)? {
+            return Ok(query);
+        }
+        if body.size_hint().lower() > QUERY_MAX_OCTETS as u64 {
+            return Err(Rejection::TooLarge);
+        }
+        let collecting = Limited::new(body, QUERY_MAX_OCTETS).collect();
+        let collected = timeout(BODY, collecting).await;
+        let body = collected
+            .map_err(|_| Rejection::Timeout)?
+            .map_err(|error| {
+                if error.is::<http_body_util::LengthLimitError>() {
+                    Rejection::TooLarge
+                } else {
+                    Rejection::BadRequest
+                }
+            })?
+            .to_bytes();
+        body_query(&body)?;
+        Ok(body.into())
+    }
+}
+
+/// Takes every request that has arrived. Ready with whether the connection is still open; only
+/// then are there more to come. Answering after taking is what puts all answers in one write,
+/// since each look for another request also flushes.
+fn poll_batch<IO>(
+    connection: &mut Connection<IO, Bytes>,
+    context: &mut Context<'_>,
+    batch: &mut Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
+) -> Poll<bool>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        match connection.poll_accept(context) {
+            Poll::Ready(Some(Ok(request))) => batch.push(request),
+            Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(false),
+            Poll::Pending if batch.is_empty() => return Poll::Pending,
+            Poll::Pending => return Poll::Ready(true),
+        }
+    }
+}
+
+/// Why a body gives no query.
+enum Failure {
+    Rejected(Rejection),
+    /// The stream was reset or the connection lost: there is nobody to tell.
+    Gone,
+}
+
+/// Reads what has arrived of a body; ready when it is complete or refused.
+fn poll_body(
+    body: &mut RecvStream,
+    context: &mut Context<'_>,
+    query: &mut Vec<u8>,
+) -> Poll<Result<(), Failure>> {
+    loop {
+        match body.poll_data(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => {
+                return Poll::Ready(body_query(query).map_err(Failure::Rejected));
+            }
+            Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Failure::Gone)),
+            Poll::Ready(Some(Ok(data))) => {
+                let _ = body.flow_control().release_capacity(data.len());
+                if query.len() + data.len() > QUERY_MAX_OCTETS {
+                    return Poll::Ready(Err(Failure::Rejected(Rejection::TooLarge)));
+                }
+                query.extend_from_slice(&data);
+            }
+        }
+    }
+}
+
+/// Waits for the rest of a body, then answers.
+async fn rest_of_http2<H: Handler>(
+    mut body: RecvStream,
+    mut query: Vec<u8>,
+    respond: SendResponse<Bytes>,
+    client: Client,
+    service: &Service<H>,
+    endpoint: &Endpoint,
+) {
+    let reading = poll_fn(|context| poll_body(&mut body, context, &mut query));
+    let reply = match timeout(BODY, reading).await {
+        Ok(Ok(())) => match try_query(&*service.handler, &query, &client, endpoint) {
+            Outcome::Reply(reply) => reply,
+            Outcome::Pending(pending) => {
+                return finish_http2(&*service.handler, pending, respond, endpoint).await;
+            }
+        },
+        Ok(Err(Failure::Rejected(rejection))) => reject(endpoint, rejection),
+        Ok(Err(Failure::Gone)) => return,
+        Err(_) => reject(endpoint, Rejection::Timeout),
+    };
+    if let Some((stream, body)) = begin_response(respond, reply) {
+        send_when_open(stream, body).await;
+    }
+}
+
+/// Waits for the handler, unless the client withdraws its question.
+async fn finish_http2<H: Handler>(
+    handler: &H,
+    pending: H::Pending,
+    mut respond: SendResponse<Bytes>,
+    endpoint: &Endpoint,
+) {
+    let reply = tokio::select! {
+        reply = finish_query(handler, pending, endpoint) => reply,
+        _ = poll_fn(|context| respond.poll_reset(context)) => return,
+    };
+    if let Some((stream, body)) = begin_response(respond, reply) {
+        send_when_open(stream, body).await;
+    }
+}
+
+/// Sends a response now when the client's window has room, else in a task.
+fn send_http2(respond: SendResponse<Bytes>, reply: Reply, tasks: &mut JoinSet<()>) {
+    if let Some((stream, body)) = begin_response(respond, reply) {
+        tasks.spawn(send_when_open(stream, body));
+    }
+}
+
+/// Sends the head, and the body too when the window has room for it; otherwise returns what is
+/// left to do.
+fn begin_response(
+    mut respond: SendResponse<Bytes>,
+    (head, body): Reply,
+) -> Option<(SendStream<Bytes>, Bytes)> {
+    let mut stream = respond.send_response(head, false).ok()?;
+    stream.reserve_capacity(body.len());
+    if stream.capacity() < body.len() {
+        return Some((stream, body));
+    }
+    let _ = stream.send_data(body, true);
+    None
+}
+
+/// Sends a body as the client's window makes room for it. Streams share the connection's window,
+/// so each takes what it is given rather than wait for all it needs.
+async fn send_when_open(mut stream: SendStream<Bytes>, mut body: Bytes) {
+    loop {
+        stream.reserve_capacity(body.len());
+        let room = stream.capacity();
+        if room >= body.len() {
+            let _ = stream.send_data(body, true);
+            return;
+        }
+        if room > 0 && stream.send_data(body.split_to(room), false).is_err() {
+            return;
+        }
+        let more = poll_fn(|context| stream.poll_capacity(context));
+        match timeout(WINDOW_STALL, more).await {
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(_)) | None) => return,
+            Err(_) => {
+                stream.send_reset(Reason::CANCEL);
+                return;
+            }
+        }
+    }
+}

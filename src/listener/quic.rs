@@ -1,0 +1,114 @@
+//! QUIC listeners (RFC 9000): who gets in, and for how long. What is spoken inside is in
+//! [`doq`](super::doq) and [`https3`](super::https3).
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use quinn::{Endpoint, Incoming, TokioRuntime, VarInt};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+
+use super::{
+    doh, doq, https3,
+    serve::{DRAIN_MAX, Service, drain, note_end, stopped},
+};
+use crate::handler::{Client, Handler, Transport};
+
+/// Handshakes under way on one worker from which on a newcomer must first show, by a Retry round
+/// trip, that it can receive at the address it claims. Below it nobody pays for that proof.
+const UNPROVEN_MAX: usize = 64;
+
+/// Handshakes under way on one worker over which newcomers are refused.
+const HANDSHAKES_MAX: usize = 512;
+
+/// Runs one socket until told to stop, then lets connections finish.
+pub(super) async fn listen<H: Handler>(
+    socket: std::net::UdpSocket,
+    transport: Transport,
+    service: Service<H>,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let config = match transport {
+        Transport::Quic => &service.shared.doq,
+        _ => &service.shared.doh3,
+    };
+    let endpoint = Endpoint::new(
+        service.shared.endpoint.clone(),
+        config.clone(),
+        socket,
+        Arc::new(TokioRuntime),
+    )?;
+    let doh = Arc::new(doh::Endpoint::new(&service.shared.settings.doh_path, None));
+    let handshakes = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    let mut stopping = std::pin::pin!(stopped(stop.clone()));
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stopping => break,
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => note_end(ended),
+            incoming = endpoint.accept() => {
+                let Some(incoming) = incoming else { break };
+                let Some(incoming) = let_in(incoming, &handshakes) else { continue };
+                let newcomer = Newcomer {
+                    client: Client { address: incoming.remote_address(), transport },
+                    handshake: Handshake::begin(&handshakes),
+                    incoming,
+                };
+                let (service, stop) = (service.clone(), stop.clone());
+                if transport == Transport::Quic {
+                    tasks.spawn(doq::converse(newcomer, service, stop));
+                } else {
+                    tasks.spawn(https3::converse(newcomer, service, Arc::clone(&doh), stop));
+                }
+            }
+        }
+    }
+    endpoint.set_server_config(None);
+    drain(tasks).await;
+    endpoint.close(VarInt::from_u32(0), b"");
+    let _ = timeout(DRAIN_MAX, endpoint.wait_idle()).await;
+    Ok(())
+}
+
+/// Decides by the number of handshakes under way.
+fn let_in(incoming: Incoming, handshakes: &AtomicUsize) -> Option<Incoming> {
+    let under_way = handshakes.load(Ordering::Relaxed);
+    if under_way >= HANDSHAKES_MAX {
+        incoming.refuse();
+        return None;
+    }
+    if under_way >= UNPROVEN_MAX && !incoming.remote_address_validated() {
+        // Cannot fail: an address that has not been validated may always be asked to retry.
+        let _ = incoming.retry();
+        return None;
+    }
+    Some(incoming)
+}
+
+/// A connection whose handshake has begun.
+pub(super) struct Newcomer {
+    pub(super) client: Client,
+    pub(super) incoming: Incoming,
+    pub(super) handshake: Handshake,
+}
+
+/// Counts one handshake until it is dropped.
+pub(super) struct Handshake(Arc<AtomicUsize>);
+
+impl Handshake {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,326 @@
+//! DNS on streams: plain TCP (RFC 7766) and, the same inside TLS, DoT (RFC 7858).
+//!
+//! One turn of a connection reads what is there, answers each complete query, collects what
+//! upstreams brought meanwhile, and writes everything at once. Answers leave as they come, in any
+//! order (RFC 7766, section 6.2.1.1).
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    sync::watch,
+    task::JoinSet,
+    time::{Sleep, sleep_until, timeout},
+};
+
+use super::{
+    HEADER_OCTETS, QUERY_MAX_OCTETS,
+    connections::Admission,
+    serve::{DRAIN_MAX, Service, note_end, stopped},
+    turn::{LENGTH_OCTETS, finish_framed, give_spare, poll_read_into, take_spare, try_framed},
+};
+use crate::{
+    clock,
+    handler::{Attempt, Client, Handler},
+};
+
+/// Queries of one connection answered before other connections of the worker have a turn.
+const QUERIES_PER_TURN: usize = 32;
+
+/// Replies that wait to be written, octets; over it no more queries are read from a client that
+/// does not read its answers. One turn's replies may exceed it once.
+const OUTPUT_MAX_OCTETS: usize = 128 * 1024;
+
+/// How long a new connection may stay silent. Clients connect because they have a question.
+const FIRST_QUERY: Duration = Duration::from_secs(10);
+
+/// How long the rest of a query may take once its first octet is here.
+const REST_OF_QUERY: Duration = Duration::from_secs(5);
+
+/// How long a client may leave replies unread when the connection can hold no more of them.
+const WRITE_STALL: Duration = Duration::from_secs(5);
+
+/// How long the last octets (TLS's goodbye) may take.
+const CLOSE: Duration = Duration::from_secs(1);
+
+/// Serves one connection to its end.
+pub(super) async fn converse<IO, H>(
+    io: IO,
+    client: Client,
+    service: &Service<H>,
+    admission: &Admission,
+    stop: watch::Receiver<bool>,
+) where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
+    let now = clock::instant();
+    let settings = &service.shared.settings;
+    let mut conversation = Conversation {
+        io,
+        client,
+        handler: Arc::clone(&service.handler),
+        admission,
+        pending_max: settings.queries_per_connection_max,
+        idle: settings.idle,
+        input: Vec::new(),
+        taken: 0,
+        output: Vec::new(),
+        written: 0,
+        flushed: true,
+        pending: JoinSet::new(),
+        reads: true,
+        answered_one: false,
+        changed: now,
+        asleep: Box::pin(sleep_until((now + FIRST_QUERY).into())),
+    };
+    let ended = tokio::select! {
+        biased;
+        () = stopped(stop) => None,
+        ended = poll_fn(|context| conversation.poll(context)) => Some(ended),
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        conversation.reads = false;
+        let rest = timeout(DRAIN_MAX, poll_fn(|context| conversation.poll(context)));
+        rest.await.unwrap_or(End::Lost)
+    };
+    if ended == End::Done {
+        let _ = timeout(CLOSE, conversation.io.shutdown()).await;
+    }
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// With nothing left to say: it is closed politely.
+    Done,
+    /// It is broken, or the client does not read.
+    Lost,
+}
+
+struct Conversation<'a, IO, H: Handler> {
+    io: IO,
+    client: Client,
+    handler: Arc<H>,
+    admission: &'a Admission,
+    pending_max: usize,
+    idle: Duration,
+    /// What was read; the first `taken` octets are done with.
+    input: Vec<u8>,
+    taken: usize,
+    /// Replies; the first `written` octets have left.
+    output: Vec<u8>,
+    written: usize,
+    /// Whether what was written has also left TLS's own buffer.
+    flushed: bool,
+    pending: JoinSet<Vec<u8>>,
+    /// Whether more queries are taken: not after the client's end, a broken frame, or our own
+    /// shutdown.
+    reads: bool,
+    answered_one: bool,
+    /// When something last went forward.
+    changed: Instant,
+    asleep: Pin<Box<Sleep>>,
+}
+
+impl<IO, H> Conversation<'_, IO, H>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
+    /// One turn.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        if self.output.capacity() == 0 {
+            self.output = take_spare();
+        }
+        let mut budget = QUERIES_PER_TURN;
+        let mut progress = false;
+        loop {
+            progress |= self.answer(&mut budget);
+            // After answering, so that the tasks just started can wake this one.
+            progress |= self.collect(context);
+            if budget == 0 || !self.has_room() || !self.reads {
+                break;
+            }
+            match poll_read_into(&mut self.io, context, &mut self.input) {
+                Poll::Ready(Ok(0)) => self.reads = false,
+                Poll::Ready(Ok(_)) => progress = true,
+                Poll::Ready(Err(_)) => return Poll::Ready(End::Lost),
+                Poll::Pending => break,
+            }
+        }
+        match self.write(context) {
+            Poll::Ready(Ok(wrote)) => progress |= wrote,
+            Poll::Ready(Err(_)) => return Poll::Ready(End::Lost),
+            Poll::Pending => {}
+        }
+        if progress {
+            self.changed = clock::instant();
+            self.admission
+                .note(!self.pending.is_empty() || self.unwritten());
+        }
+        self.release();
+        if !self.reads && self.pending.is_empty() && !self.unwritten() && !self.has_frame() {
+            return Poll::Ready(End::Done);
+        }
+        if budget == 0 || (self.has_frame() && self.has_room()) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.poll_deadline(context)
+    }
+
+    /// Answers complete queries, at most `budget` of them. Whether there were any.
+    fn answer(&mut self, budget: &mut usize) -> bool {
+        let before = *budget;
+        while *budget > 0 && self.has_room() {
+            let rest = self.input.get(self.taken..).unwrap_or_default();
+            let Some((prefix, rest)) = rest.split_first_chunk::<LENGTH_OCTETS>() else {
+                break;
+            };
+            let length = usize::from(u16::from_be_bytes(*prefix));
+            if !(HEADER_OCTETS..=QUERY_MAX_OCTETS).contains(&length) {
+                self.hang_up();
+                break;
+            }
+            let Some(query) = rest.get(..length) else {
+                break;
+            };
+            *budget -= 1;
+            let handler = &self.handler;
+            match try_framed(&**handler, query, &self.client, &mut self.output) {
+                Attempt::Answered(_) => {}
+                Attempt::Pending(pending) => {
+                    let handler = Arc::clone(handler);
+                    self.pending
+                        .spawn(async move { finish_framed(&*handler, pending).await });
+                }
+                Attempt::Malformed | Attempt::Refused => {
+                    self.hang_up();
+                    break;
+                }
+            }
+            self.answered_one = true;
+            self.taken += LENGTH_OCTETS + length;
+        }
+        before != *budget
+    }
+
+    /// Takes the replies that tasks have ready. Whether there were any.
+    fn collect(&mut self, context: &mut Context<'_>) -> bool {
+        let mut any = false;
+        while self.backlog() < OUTPUT_MAX_OCTETS {
+            match self.pending.poll_join_next(context) {
+                Poll::Ready(Some(Ok(reply))) => self.output.extend_from_slice(&reply),
+                Poll::Ready(Some(Err(error))) => note_end::<()>(Err(error)),
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+            any = true;
+        }
+        any
+    }
+
+    /// Writes all replies at once. Ready with whether anything left.
+    fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut any = false;
+        while let Some(rest) = self.output.get(self.written..)
+            && !rest.is_empty()
+        {
+            match Pin::new(&mut self.io).poll_write(context, rest) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(octets)) => {
+                    self.written += octets;
+                    self.flushed = false;
+                    any = true;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Ready(Ok(any)),
+            }
+        }
+        if !self.flushed {
+            ready!(Pin::new(&mut self.io).poll_flush(context))?;
+            self.flushed = true;
+            any = true;
+        }
+        Poll::Ready(Ok(any))
+    }
+
+    /// Forgets what is done with, and lets go of the buffers when nothing is left in them.
+    fn release(&mut self) {
+        if self.taken >= self.input.len() {
+            self.input = Vec::new();
+        } else {
+            self.input.drain(..self.taken);
+        }
+        self.taken = 0;
+        if self.backlog() == 0 {
+            give_spare(std::mem::take(&mut self.output));
+            self.written = 0;
+        }
+    }
+
+    /// Ends the connection when the wait that is going on has lasted too long. One timer is moved
+    /// forward when it fires, rather than for every query.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        let (patience, end) = if self.unwritten() {
+            (WRITE_STALL, End::Lost)
+        } else if !self.pending.is_empty() {
+            // The handler has a deadline of its own and always answers.
+            return Poll::Pending;
+        } else if !self.input.is_empty() {
+            (REST_OF_QUERY, End::Done)
+        } else if !self.answered_one {
+            (FIRST_QUERY.min(self.idle), End::Done)
+        } else {
+            (self.idle, End::Done)
+        };
+        let deadline = (self.changed + patience).into();
+        if deadline < self.asleep.deadline() {
+            self.asleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(self.asleep.as_mut().poll(context));
+            if self.asleep.deadline() >= deadline {
+                return Poll::Ready(end);
+            }
+            self.asleep.as_mut().reset(deadline);
+        }
+    }
+
+    /// Takes no more queries: what comes after a broken frame has no meaning.
+    fn hang_up(&mut self) {
+        self.reads = false;
+        self.taken = self.input.len();
+    }
+
+    fn backlog(&self) -> usize {
+        self.output.len().saturating_sub(self.written)
+    }
+
+    fn unwritten(&self) -> bool {
+        self.backlog() > 0 || !self.flushed
+    }
+
+    fn has_room(&self) -> bool {
+        self.pending.len() < self.pending_max && self.backlog() < OUTPUT_MAX_OCTETS
+    }
+
+    /// Whether a complete query, or one that cannot become complete, waits to be answered.
+    fn has_frame(&self) -> bool {
+        let rest = self.input.get(self.taken..).unwrap_or_default();
+        rest.split_first_chunk::<LENGTH_OCTETS>()
+            .is_some_and(|(prefix, rest)| {
+                let length = usize::from(u16::from_be_bytes(*prefix));
+                length > QUERY_MAX_OCTETS || rest.len() >= length
+            })
+    }
+}

@@ -1,0 +1,359 @@
+//! Plain DNS over UDP (RFC 1035, section 4.2.1).
+//!
+//! One turn: up to [`BATCH`] queries come in with one system call, those that memory answers are
+//! answered in place, and their replies leave with one system call. Only a miss becomes a task.
+
+use std::{
+    collections::HashMap,
+    io::{self, IoSlice, IoSliceMut},
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use rustix::net::{
+    MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, addr::SocketAddrArg, sendmmsg,
+};
+use tokio::{
+    io::Interest,
+    net::UdpSocket,
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    HEADER_OCTETS, QUERY_MAX_OCTETS,
+    connections::client_prefix,
+    serve::{Service, drain, note_end, stopped},
+};
+use crate::{
+    handler::{Attempt, Client, Handler, Transport},
+    net::sockets,
+};
+
+/// Datagrams received and sent with one system call; what quinn-udp takes at most.
+const BATCH: usize = quinn_udp::BATCH_SIZE;
+
+/// Full batches answered before other tasks of the worker have a turn.
+const BATCHES_PER_TURN: usize = 8;
+
+/// How long replies wait for room in the socket's buffer before they are dropped: clients ask
+/// again, and those who ask meanwhile wait in the receive buffer.
+const SEND_WAIT: Duration = Duration::from_millis(5);
+
+/// How long the listener rests after the system refused to receive, so that a lasting error does
+/// not take the whole core.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// Queries of one client (IPv6: one /64) that wait for upstreams at once, on one worker. A client
+/// that has more out than this is not a stub but the drum of a pulsing attack (DNSBomb).
+const WAITING_PER_CLIENT_MAX: usize = 200;
+
+/// Runs one socket until told to stop, then lets waiting queries finish.
+pub(super) async fn listen<H: Handler>(
+    socket: std::net::UdpSocket,
+    service: Service<H>,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let datagrams = Arc::new(Datagrams::new(socket)?);
+    let mut receiver = Receiver {
+        datagrams: Arc::clone(&datagrams),
+        waiting: Arc::default(),
+        tasks: JoinSet::new(),
+        replies: Replies::default(),
+        service,
+    };
+    let mut buffers = vec![0; BATCH * QUERY_MAX_OCTETS];
+    let mut stop = std::pin::pin!(stopped(stop));
+    let mut full_batches = 0;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            Some(ended) = receiver.tasks.join_next(), if !receiver.tasks.is_empty() => {
+                note_end(ended);
+                continue;
+            }
+            ready = datagrams.socket.readable() => ready?,
+        }
+        match receiver.answer_batch(&mut buffers) {
+            Ok(received) => {
+                receiver.flush().await;
+                full_batches = if received == BATCH {
+                    full_batches + 1
+                } else {
+                    0
+                };
+                if full_batches == BATCHES_PER_TURN {
+                    full_batches = 0;
+                    tokio::task::yield_now().await;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                tracing::debug!(%error, "cannot receive datagrams");
+                sleep(ERROR_PAUSE).await;
+            }
+        }
+    }
+    drain(receiver.tasks).await;
+    Ok(())
+}
+
+/// A socket and what is known about it.
+struct Datagrams {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    local: SocketAddr,
+}
+
+impl Datagrams {
+    fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        let local = socket.local_addr()?;
+        // This also forbids fragmentation, so that no reply can be completed by a forged
+        // fragment, and asks for the address each query was sent to.
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        sockets::receive_separately(&socket);
+        let socket = UdpSocket::from_std(socket)?;
+        Ok(Self {
+            socket,
+            state,
+            local,
+        })
+    }
+
+    fn receive(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
+        self.socket.try_io(Interest::READABLE, || {
+            self.state
+                .recv(UdpSockRef::from(&self.socket), buffers, metas)
+        })
+    }
+
+    /// Sends one reply, from the address the query was sent to.
+    fn send(&self, contents: &[u8], to: &Destination) -> io::Result<()> {
+        let transmit = Transmit {
+            destination: to.client,
+            ecn: None,
+            contents,
+            segment_size: None,
+            src_ip: to.local,
+        };
+        self.socket.try_io(Interest::WRITABLE, || {
+            self.state
+                .try_send(UdpSockRef::from(&self.socket), &transmit)
+        })
+    }
+
+    /// Waits a little for room to send. `false`: there is none.
+    async fn has_room(&self) -> bool {
+        matches!(timeout(SEND_WAIT, self.socket.writable()).await, Ok(Ok(())))
+    }
+}
+
+/// Where a reply goes, and which of our addresses it comes from.
+#[derive(Clone, Copy)]
+struct Destination {
+    client: SocketAddr,
+    local: Option<IpAddr>,
+}
+
+/// The replies of one batch, one after the other in one buffer that is kept.
+#[derive(Default)]
+struct Replies {
+    octets: Vec<u8>,
+    each: Vec<(Range<usize>, Destination)>,
+}
+
+impl Replies {
+    fn clear(&mut self) {
+        self.octets.clear();
+        self.each.clear();
+    }
+
+    fn reply(&self, index: usize) -> Option<(&[u8], &Destination)> {
+        let (range, to) = self.each.get(index)?;
+        Some((self.octets.get(range.clone())?, to))
+    }
+}
+
+struct Receiver<H: Handler> {
+    datagrams: Arc<Datagrams>,
+    service: Service<H>,
+    waiting: Arc<Waiting>,
+    tasks: JoinSet<()>,
+    replies: Replies,
+}
+
+impl<H: Handler> Receiver<H> {
+    /// Receives a batch and answers what it can at once; how many datagrams came.
+    fn answer_batch(&mut self, buffers: &mut [u8]) -> io::Result<usize> {
+        let mut metas = [RecvMeta::default(); BATCH];
+        let mut chunks = buffers.chunks_exact_mut(QUERY_MAX_OCTETS);
+        let mut slices: [IoSliceMut<'_>; BATCH] =
+            std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+        let received = self.datagrams.receive(&mut slices, &mut metas)?;
+        for (meta, slice) in metas.iter().zip(&slices).take(received) {
+            // A datagram that fills its buffer may have been cut: no query is that long.
+            if meta.len >= QUERY_MAX_OCTETS {
+                continue;
+            }
+            let octets = slice.get(..meta.len).unwrap_or_default();
+            let local = self.datagrams.local.ip().is_unspecified();
+            let to = Destination {
+                client: meta.addr,
+                local: meta.dst_ip.filter(|_| local),
+            };
+            for query in octets.chunks(meta.stride.max(1)) {
+                self.answer(query, to);
+            }
+        }
+        Ok(received)
+    }
+
+    fn answer(&mut self, query: &[u8], to: Destination) {
+        // Nobody can receive at port 0, and a query from our own address is a forgery that would
+        // have us talk to ourselves.
+        if query.len() < HEADER_OCTETS || to.client.port() == 0 || to.client == self.datagrams.local
+        {
+            return;
+        }
+        let client = Client {
+            address: to.client,
+            transport: Transport::Udp,
+        };
+        let start = self.replies.octets.len();
+        let handler = &self.service.handler;
+        match handler.try_answer(query, &client, &mut self.replies.octets) {
+            Attempt::Answered(_) => {
+                let range = start..self.replies.octets.len();
+                self.replies.each.push((range, to));
+            }
+            Attempt::Malformed | Attempt::Refused => {}
+            Attempt::Pending(pending) => self.finish_later(pending, to),
+        }
+    }
+
+    /// Starts a task for a reply that takes an upstream, if there is room for one more.
+    fn finish_later(&mut self, pending: H::Pending, to: Destination) {
+        if self.tasks.len() >= self.service.shared.settings.datagram_pending_max {
+            self.service.shared.count_dropped_datagram();
+            return;
+        }
+        let Some(place) = Waiting::enter(&self.waiting, to.client.ip()) else {
+            self.service.shared.count_dropped_datagram();
+            return;
+        };
+        let datagrams = Arc::clone(&self.datagrams);
+        let handler = Arc::clone(&self.service.handler);
+        self.tasks.spawn(async move {
+            let _place = place;
+            let mut reply = Vec::new();
+            handler.finish(pending, &mut reply).await;
+            if let Err(error) = datagrams.send(&reply, &to)
+                && error.kind() == io::ErrorKind::WouldBlock
+                && datagrams.has_room().await
+            {
+                let _ = datagrams.send(&reply, &to);
+            }
+        });
+    }
+
+    /// Sends the batch's replies. What finds no room after a short wait is dropped.
+    async fn flush(&mut self) {
+        let mut sent = 0;
+        let mut waited = false;
+        while sent < self.replies.each.len() {
+            match self.send_some(sent) {
+                Ok(more) => sent += more.max(1),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if waited || !self.datagrams.has_room().await {
+                        let lost = self.replies.each.len() - sent;
+                        tracing::debug!(lost, "no room to send replies");
+                        break;
+                    }
+                    waited = true;
+                }
+                // This one reply cannot be sent, perhaps because its address was forged.
+                Err(_) => sent += 1,
+            }
+        }
+        self.replies.clear();
+    }
+
+    /// Sends replies from number `first` on: many at once when the socket has one address, one
+    /// when each must say which of our addresses it comes from.
+    fn send_some(&self, first: usize) -> io::Result<usize> {
+        let Some((reply, to)) = self.replies.reply(first) else {
+            return Ok(1);
+        };
+        if to.local.is_some() || self.replies.each.len() - first == 1 {
+            return self.datagrams.send(reply, to).map(|()| 1);
+        }
+        let rest = self.replies.each.len().min(first + BATCH) - first;
+        let nobody = self.datagrams.local;
+        let slices: [[IoSlice<'_>; 1]; BATCH] = std::array::from_fn(|index| {
+            let reply = self.replies.reply(first + index);
+            [IoSlice::new(reply.map_or(&[], |(octets, _)| octets))]
+        });
+        let addresses: [SocketAddrAny; BATCH] = std::array::from_fn(|index| {
+            let reply = self.replies.reply(first + index);
+            reply.map_or(nobody, |(_, to)| to.client).as_any()
+        });
+        let mut control: [SendAncillaryBuffer<'_, '_, '_>; BATCH] =
+            std::array::from_fn(|_| SendAncillaryBuffer::default());
+        let mut parts = addresses.iter().zip(&slices).zip(&mut control);
+        let mut messages: [MMsgHdr<'_>; BATCH] = std::array::from_fn(|_| {
+            let ((address, slice), control) = parts.next().expect("each array has BATCH members");
+            MMsgHdr::new_with_addr(address, slice, control)
+        });
+        let batch = messages.get_mut(..rest).unwrap_or_default();
+        self.datagrams.socket.try_io(Interest::WRITABLE, || {
+            sendmmsg(&self.datagrams.socket, batch, SendFlags::DONTWAIT).map_err(io::Error::from)
+        })
+    }
+}
+
+/// How many queries of each client wait, on one worker. Bounded by the tasks of the listener.
+#[derive(Default)]
+struct Waiting(Mutex<HashMap<IpAddr, usize>>);
+
+impl Waiting {
+    fn enter(waiting: &Arc<Self>, client: IpAddr) -> Option<Place> {
+        let client = client_prefix(client);
+        let mut counts = waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(client).or_insert(0);
+        if *count >= WAITING_PER_CLIENT_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            waiting: Arc::clone(waiting),
+            client,
+        })
+    }
+}
+
+/// One waiting query's place.
+struct Place {
+    waiting: Arc<Waiting>,
+    client: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self
+            .waiting
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.client) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.client);
+            }
+        }
+    }
+}
