@@ -137,7 +137,7 @@ pub fn prove_keys(
         .take(super::limits::KEYS_PER_ZONE_MAX)
         .map(|rdata| SeenKey {
             rdata: Box::from(rdata.as_slice()),
-            eligible: is_eligible(rdata, when.sha1),
+            eligible: is_eligible(rdata),
             revoked: revoked.iter().any(|one| **one == **rdata),
         })
         .collect();
@@ -151,13 +151,14 @@ pub fn prove_keys(
 }
 
 /// Whether a key may become a trust anchor: ZONE and SEP, not REVOKE, protocol 3, and an
-/// algorithm and size that can be checked.
-fn is_eligible(rdata: &[u8], sha1: bool) -> bool {
+/// algorithm and size that can be checked without SHA-1: the switch for SHA-1 may go off again, and
+/// a zone whose only anchors are then unsupported would be insecure.
+fn is_eligible(rdata: &[u8]) -> bool {
     Dnskey::parse(rdata).is_some_and(|key| {
         let wanted = FLAG_ZONE | FLAG_SEP;
         key.flags & (wanted | FLAG_REVOKE) == wanted
             && key.protocol == 3
-            && keys::is_checkable(&key, sha1)
+            && keys::is_checkable(&key, false)
     })
 }
 
