@@ -182,13 +182,53 @@ fn usable_keys(set: &RrSet, sha1: bool) -> Vec<Key> {
             usable.then(|| Key {
                 tag: key_tag(rdata),
                 algorithm: dnskey.algorithm,
-                public: Algorithm::supported(dnskey.algorithm, sha1)
-                    .and_then(|algorithm| PublicKey::parse(algorithm, dnskey.public_key)),
+                public: public_key(&dnskey, sha1),
                 rdata: Box::from(rdata.as_slice()),
             })
         })
         .take(limits::KEYS_PER_ZONE_MAX)
         .collect()
+}
+
+/// The keys of a set that carry the REVOKE bit and could have signed it, each as a zone's only key,
+/// so that it can be asked of each whether it revoked itself.
+pub(super) fn revoked_keys(
+    zone: &Name,
+    set: &RrSet,
+    sha1: bool,
+) -> impl Iterator<Item = (Box<[u8]>, ZoneKeys)> {
+    set.canonical_rdata()
+        .iter()
+        .filter_map(move |rdata| {
+            let dnskey = Dnskey::parse(rdata)?;
+            let wanted = FLAG_ZONE | FLAG_REVOKE;
+            if dnskey.flags & wanted != wanted || dnskey.protocol != 3 {
+                return None;
+            }
+            let rdata: Box<[u8]> = Box::from(rdata.as_slice());
+            let key = Key {
+                tag: key_tag(&rdata),
+                algorithm: dnskey.algorithm,
+                public: public_key(&dnskey, sha1),
+                rdata: rdata.clone(),
+            };
+            let alone = ZoneKeys {
+                zone: zone.clone(),
+                keys: vec![key],
+            };
+            Some((rdata, alone))
+        })
+        .take(limits::KEYS_PER_ZONE_MAX)
+}
+
+/// Whether signatures by this key can be checked.
+pub(super) fn is_checkable(dnskey: &Dnskey<'_>, sha1: bool) -> bool {
+    public_key(dnskey, sha1).is_some()
+}
+
+fn public_key(dnskey: &Dnskey<'_>, sha1: bool) -> Option<PublicKey> {
+    let algorithm = Algorithm::supported(dnskey.algorithm, sha1)?;
+    PublicKey::parse(algorithm, dnskey.public_key)
 }
 
 /// Whether some DS names a key that exists but lacks the ZONE bit, for a better message.

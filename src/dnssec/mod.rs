@@ -34,6 +34,7 @@
 //! | `signature`, `canonical`, `crypto` | one RRset against its RRSIGs |
 //! | `denial`, `nsec`, `nsec3` | proofs of absence |
 //! | `rrset`, `rdata` | records sorted into sets; readers |
+//! | `trust_point` | the keys at an anchor, for whoever keeps the anchors |
 //! | `limits` | what one answer may cost |
 //! | `settings`, `verdict` | what the operator decides; what is found, and why |
 
@@ -52,6 +53,7 @@ mod rdata;
 mod rrset;
 mod settings;
 mod signature;
+mod trust_point;
 mod verdict;
 
 #[cfg(test)]
@@ -62,4 +64,7 @@ pub use keys::{KeyCache, Learned, ZONE_TTL_MAX_S, ZONES_KNOWN_MAX, ZoneKeys, Zon
 pub use machine::{FetchFailed, Judged, Step, Validation};
 pub use rdata::{Ds, key_tag};
 pub use settings::{AnchorSet, Settings};
+pub use trust_point::{
+    ProvedKeys, SeenKey, ds_fits_key, ds_of_key, ds_usable, key_usable, prove_keys,
+};
 pub use verdict::{Reason, Security, Verdict, Why};

@@ -30,6 +30,10 @@ pub(super) struct Validated {
     /// The most the records' TTL may be: the original TTL and the signature's remaining life, in
     /// seconds (RFC 4035, section 5.3.3).
     pub(super) ttl_cap_s: u32,
+    /// The original TTL alone, in seconds.
+    pub(super) original_ttl_s: u32,
+    /// The signature's remaining life alone, in seconds.
+    pub(super) remaining_s: u32,
     /// The closest encloser when the records came out of a wildcard: `*.` below it is their true
     /// owner, and that nothing closer exists must be proved apart.
     pub(super) wildcard: Option<Name>,
@@ -161,6 +165,8 @@ fn validated(signature: &Rrsig, set: &RrSet, when: When) -> Validated {
     };
     Validated {
         ttl_cap_s: signature.original_ttl_s.min(remaining_s),
+        original_ttl_s: signature.original_ttl_s,
+        remaining_s,
         wildcard: (labels < set.owner_labels()).then(|| set.owner.suffix(labels)),
     }
 }
