@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     Connections, Settings, WorkerSockets, connections::Admission, doh::Endpoint, https, quic,
-    stream, udp,
+    records::Records, stream, udp,
 };
 use crate::{
     handler::{Client, Handler, Transport},
@@ -251,7 +251,7 @@ impl<H: Handler> Connection<H> {
             admission: &self.admission,
         };
         if is_http2 {
-            session.http2(tls, self.stop.clone()).await;
+            session.http2(Records::new(tls), self.stop.clone()).await;
         } else {
             session.http1(tls, self.stop.clone()).await;
         }
