@@ -18,12 +18,12 @@ use tokio_rustls::server::TlsStream;
 /// A TLS stream on which HTTP/2 frames are written.
 #[derive(Debug)]
 pub(super) struct Records<IO> {
-    tls: TlsStream<IO>,
+    tls: Box<TlsStream<IO>>,
     frames: Frames,
 }
 
 impl<IO> Records<IO> {
-    pub(super) fn new(tls: TlsStream<IO>) -> Self {
+    pub(super) fn new(tls: Box<TlsStream<IO>>) -> Self {
         Self {
             tls,
             frames: Frames::default(),
