@@ -7,4 +7,9 @@
     reason = "a test that panics has failed, which is its way to say so"
 )]
 
+#[path = "../lab/mod.rs"]
+mod lab;
+
 mod house;
+mod support;
+mod transports;
