@@ -174,6 +174,7 @@ impl Exchange for Upstreams {
         let mut patience = Some(began + SILENCE_MAX);
         loop {
             tokio::select! {
+                biased;
                 Some(outcome) = walk.race.next() => {
                     if let Some(response) = walk.take(outcome) {
                         return Ok(response);
