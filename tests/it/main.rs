@@ -13,3 +13,4 @@ mod lab;
 mod house;
 mod support;
 mod transports;
+mod upstream_faults;
