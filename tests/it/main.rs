@@ -10,6 +10,7 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod attacks;
 mod house;
 mod support;
 mod transports;

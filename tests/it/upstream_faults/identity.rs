@@ -1,6 +1,6 @@
 //! An upstream that cannot prove who it is learns nothing, not even the question.
 
-use super::{assert_servfail, ask_fresh, is_right};
+use super::{ask_fresh, assert_servfail, is_right};
 use crate::{
     lab::{Transport, faults::Identity},
     support::{ENCRYPTED, Options, Truename, World, start_lab},

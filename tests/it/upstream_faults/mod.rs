@@ -32,14 +32,21 @@ fn assert_servfail(answered: &Answered, what: &str) {
     assert!(answered.sections.iter().all(Vec::is_empty), "{what}");
     let errors = answered.extended_errors();
     let known = |code| matches!(code, EDE_NO_REACHABLE_AUTHORITY | EDE_NETWORK_ERROR);
-    assert!(errors.len() == 1 && known(errors[0].0), "{what}: {errors:?}");
+    assert!(
+        errors.len() == 1 && known(errors[0].0),
+        "{what}: {errors:?}"
+    );
     assert!(!errors[0].1.is_empty(), "{what}: a text for people");
 }
 
 /// Replaces the faults of one transport; UDP's include TCP's, which stands in for it.
 fn set(world: &World, upstream: Transport, change: impl Fn(&mut FaultSet)) {
     let both = [upstream, Transport::Tcp];
-    let affected = if upstream == Transport::Udp { &both[..] } else { &both[..1] };
+    let affected = if upstream == Transport::Udp {
+        &both[..]
+    } else {
+        &both[..1]
+    };
     for transport in affected {
         world.lab.faults().on(*transport, |faults| {
             *faults = FaultSet::default();
