@@ -10,6 +10,8 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod attacks;
 mod house;
 mod support;
 mod transports;
+mod upstream_faults;
