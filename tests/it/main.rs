@@ -8,3 +8,7 @@
 )]
 
 mod house;
+mod interop;
+
+#[path = "../lab/mod.rs"]
+mod lab;
