@@ -5,10 +5,14 @@
 mod lab;
 
 use lab::ask::framed;
+use lab::ask_encrypted::{client_config, connect_tls};
+use lab::attacks::{ATTACKS, Outcome};
 use lab::expectations::{Expectation, Shape, Verdict};
-use lab::faults::{Damage, Forgery, Identity};
+use lab::faults::{Damage, FORGED_ADDRESS, Forgery, Identity};
 use lab::message::flag;
+use lab::unbound::Unbound;
 use lab::{Answered, Ask, FaultSet, Lab, LabOptions, Transport};
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Every zone of the tree answers, and every name's answer has the shape that is expected of it.
@@ -122,7 +126,7 @@ async fn faults_change_what_is_sent_and_can_be_taken_back() {
         }
     });
     let tampered = ask().await;
-    assert_eq!(tampered.rdata("A"), [lab::faults::FORGED_ADDRESS]);
+    assert_eq!(tampered.rdata("A"), [FORGED_ADDRESS]);
     assert_eq!(tampered.answer()[0].ttl_s, 7);
     udp(|faults| {
         *faults = FaultSet {
@@ -267,6 +271,50 @@ async fn pipelined_answers_can_come_in_reverse() {
 }
 
 #[tokio::test]
+async fn resumed_sessions_are_counted() {
+    let lab = Lab::start(LabOptions::default()).await;
+    let address = lab.address(Transport::Tls);
+    let config = Arc::new(client_config(Transport::Tls, lab.ca_pem()));
+    let query = framed(&Ask::new("www.secure.com", "A").encode());
+    for resumed in 0..3 {
+        let mut stream = connect_tls(address, lab.server_name(), config.clone())
+            .await
+            .unwrap();
+        stream.write_all(&query).await.unwrap();
+        stream.read_u16().await.unwrap();
+        assert_eq!(lab.record().resumption_count(Transport::Tls), resumed);
+        assert_eq!(lab.record().connection_count(Transport::Tls), resumed + 1);
+    }
+}
+
+#[tokio::test]
+async fn quic_takes_early_data_and_records_it() {
+    let lab = Lab::start(LabOptions::default()).await;
+    let config = client_config(Transport::Quic, lab.ca_pem());
+    let config = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
+    let config = quinn::ClientConfig::new(Arc::new(config));
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let query = framed(&Ask::new("www.secure.com", "A").id(0).encode());
+    for early in [false, true] {
+        let address = lab.address(Transport::Quic);
+        let connecting = endpoint
+            .connect_with(config.clone(), address, lab.server_name())
+            .unwrap();
+        let connection = if early {
+            connecting.into_0rtt().map_err(|_| "no ticket").unwrap().0
+        } else {
+            connecting.await.unwrap()
+        };
+        let (mut send, mut recv) = connection.open_bi().await.unwrap();
+        send.write_all(&query).await.unwrap();
+        send.finish().unwrap();
+        recv.read_to_end(1000).await.unwrap();
+        assert_eq!(lab.record().queries().last().unwrap().early_data, early);
+    }
+    assert_eq!(lab.record().resumption_count(Transport::Quic), 1);
+}
+
+#[tokio::test]
 async fn a_dropped_lab_is_gone() {
     let lab = Lab::start(LabOptions::default()).await;
     let address = lab.address(Transport::Tcp);
@@ -332,80 +380,6 @@ async fn serve_for_trying() {
     std::future::pending::<()>().await;
 }
 
-/// A resolver that others wrote, which forwards to the lab and trusts its root.
-struct Unbound {
-    process: std::process::Child,
-    address: std::net::SocketAddr,
-    _directory: tempfile::TempDir,
-}
-
-impl Unbound {
-    async fn start(lab: &Lab) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let config = format!(
-            r#"
-server:
-    interface: 127.0.0.1
-    port: {port}
-    do-daemonize: no
-    use-syslog: no
-    logfile: ""
-    chroot: ""
-    username: ""
-    directory: "{directory}"
-    pidfile: ""
-    do-not-query-localhost: no
-    module-config: "validator iterator"
-    trust-anchor: "{anchor}"
-    trust-anchor-signaling: no
-    aggressive-nsec: no
-    ede: yes
-    val-log-level: 2
-    cache-max-ttl: 60
-    local-zone: "45.in-addr.arpa." nodefault
-remote-control:
-    control-enable: no
-forward-zone:
-    name: "."
-    forward-addr: 127.0.0.1@{upstream}
-"#,
-            port = address.port(),
-            directory = directory.path().display(),
-            anchor = lab.trust_anchor_ds(),
-            upstream = lab.address(Transport::Udp).port(),
-        );
-        let file = directory.path().join("unbound.conf");
-        std::fs::write(&file, config).unwrap();
-        let process = std::process::Command::new("unbound")
-            .args(["-d", "-c"])
-            .arg(&file)
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("unbound is installed: apt install unbound");
-        for _ in 0..200 {
-            if tokio::net::TcpStream::connect(address).await.is_ok() {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
-        Self {
-            process,
-            address,
-            _directory: directory,
-        }
-    }
-}
-
-impl Drop for Unbound {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[tokio::test(flavor = "current_thread")]
 #[ignore = "needs unbound"]
 async fn unbound_agrees_with_every_expectation() {
@@ -427,9 +401,46 @@ async fn unbound_agrees_with_every_expectation() {
     assert!(disagreements.is_empty(), "{}", disagreements.join("\n"));
 }
 
-/// Names that this project judges more strictly: Unbound still takes SHA-1 digests, prefers none,
-/// and lets a DS vouch for a revoked key.
-const UNBOUND_DIFFERS: [&str; 3] = ["www.sha1ds.com", "www.sha1beside.com", "www.revoked.com"];
+#[tokio::test(flavor = "current_thread")]
+#[ignore = "needs unbound"]
+async fn unbound_believes_no_attack() {
+    let mut believed = Vec::new();
+    for attack in ATTACKS {
+        let lab = Lab::start(LabOptions::default()).await;
+        let unbound = Unbound::start(&lab).await;
+        attack.install(&lab);
+        let ask = Ask::new(attack.name, attack.rtype).dnssec();
+        let answered = ask.over_tcp(unbound.address).await.unwrap();
+        let right = match attack.outcome {
+            Outcome::Refused => answered.rcode == 2,
+            Outcome::RefusedOrTrue => {
+                answered.rcode == 2
+                    || !answered.rdata("A").contains(&&FORGED_ADDRESS[..]) && answered.has(flag::AD)
+            }
+            Outcome::NotSecure => !answered.has(flag::AD),
+            Outcome::Rcode(rcode) => answered.rcode == rcode,
+        };
+        if !right && !UNBOUND_ERRS.contains(&attack.claim) {
+            believed.push(format!("{}: {:?}", attack.claim, answered));
+        }
+    }
+    assert!(believed.is_empty(), "{}", believed.join("\n"));
+}
+
+/// What Unbound believes, or refuses though the proof is sound.
+const UNBOUND_ERRS: [&str; 2] = [
+    "NSEC3 records of different parameters in one proof",
+    "NOERROR with the proof that the name does not exist",
+];
+
+/// Names that this project judges otherwise: Unbound still takes SHA-1 digests even beside better
+/// ones, lets a DS vouch for a revoked key, and calls no number of iterations bogus.
+const UNBOUND_DIFFERS: [&str; 4] = [
+    "www.sha1ds.com",
+    "www.sha1beside.com",
+    "www.revoked.com",
+    "nothing.iterations.com",
+];
 
 /// What of an answer an expectation speaks about.
 #[derive(Debug, PartialEq)]

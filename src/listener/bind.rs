@@ -464,8 +464,14 @@ mod tests {
 
     #[test]
     fn dot_and_doh_cannot_share_a_port_but_dot_and_doq_can() {
-        let dot = any_port();
-        let probe = bind(&Settings { dot, ..nothing() }, 1).unwrap();
+        let probe = bind(
+            &Settings {
+                dot: any_port(),
+                ..nothing()
+            },
+            1,
+        )
+        .unwrap();
         let address = probe.addresses()[0].1;
         drop(probe);
         let clash = Settings {

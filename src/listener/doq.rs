@@ -62,9 +62,10 @@ pub(super) async fn converse<H: Handler>(
     let admission = tokio::select! {
         biased;
         admission = async {
-            let complete = timeout(settings.handshake, complete).await;
+            // What it yields is whether early data was taken, not whether the handshake went well.
+            let ended = timeout(settings.handshake, complete).await;
             drop(handshake);
-            if !matches!(complete, Ok(true)) {
+            if ended.is_err() || connection.close_reason().is_some() {
                 return None;
             }
             // Only now is the address known to be the client's own, so that nobody can spend

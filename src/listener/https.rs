@@ -6,7 +6,6 @@
 use std::{
     convert::Infallible,
     future::poll_fn,
-    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -65,7 +64,7 @@ const RESETS_MAX: usize = 32;
 /// How long a request's body may take.
 pub(super) const BODY: Duration = Duration::from_secs(5);
 
-/// How long a response may wait for the client to open its window.
+/// How long a response may wait for the client to open its window a little.
 const WINDOW_STALL: Duration = Duration::from_secs(5);
 
 /// How long the goodbye may take.
@@ -486,22 +485,27 @@ fn begin_response(
     None
 }
 
-/// Holds a body back until the client's window has room for it, and not for ever.
-async fn send_when_open(mut stream: SendStream<Bytes>, body: Bytes) {
-    let open = async {
-        while stream.capacity() < body.len() {
-            match poll_fn(|context| stream.poll_capacity(context)).await {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Err(io::ErrorKind::BrokenPipe),
+/// Sends a body as the client's window makes room for it. Streams share the connection's window,
+/// so each takes what it is given rather than wait for all it needs.
+async fn send_when_open(mut stream: SendStream<Bytes>, mut body: Bytes) {
+    loop {
+        stream.reserve_capacity(body.len());
+        let room = stream.capacity();
+        if room >= body.len() {
+            let _ = stream.send_data(body, true);
+            return;
+        }
+        if room > 0 && stream.send_data(body.split_to(room), false).is_err() {
+            return;
+        }
+        let more = poll_fn(|context| stream.poll_capacity(context));
+        match timeout(WINDOW_STALL, more).await {
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(_)) | None) => return,
+            Err(_) => {
+                stream.send_reset(Reason::CANCEL);
+                return;
             }
         }
-        Ok(())
-    };
-    match timeout(WINDOW_STALL, open).await {
-        Ok(Ok(())) => {
-            let _ = stream.send_data(body, true);
-        }
-        Ok(Err(_)) => {}
-        Err(_) => stream.send_reset(Reason::CANCEL),
     }
 }

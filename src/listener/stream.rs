@@ -145,8 +145,9 @@ where
         let mut budget = QUERIES_PER_TURN;
         let mut progress = false;
         loop {
-            progress |= self.collect(context);
             progress |= self.answer(&mut budget);
+            // After answering, so that the tasks just started can wake this one.
+            progress |= self.collect(context);
             if budget == 0 || !self.has_room() || !self.reads {
                 break;
             }

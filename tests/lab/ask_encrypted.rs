@@ -31,11 +31,11 @@ impl Ask {
                 Transport::Udp => self.over_udp(server).await,
                 Transport::Tcp => self.over_tcp(server).await,
                 Transport::Tls => {
-                    let mut stream = connect_tls(server, server_name, config).await?;
+                    let mut stream = connect_tls(server, server_name, config.into()).await?;
                     exchange_on(&mut stream, &self.encode()).await
                 }
                 Transport::Https => {
-                    let stream = connect_tls(server, server_name, config).await?;
+                    let stream = connect_tls(server, server_name, config.into()).await?;
                     over_h2(stream, server_name, self.encode()).await
                 }
                 Transport::Http3 => {
@@ -53,7 +53,12 @@ impl Ask {
     }
 }
 
-fn client_config(transport: Transport, ca_pem: &str) -> ClientConfig {
+/// TLS that trusts one CA and speaks a transport's protocol; connections made with one
+/// configuration resume each other's sessions, on QUIC with early data.
+///
+/// # Panics
+/// If the PEM holds no certificates.
+pub fn client_config(transport: Transport, ca_pem: &str) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
         let certificate = certificate.expect("certificates in PEM");
@@ -72,19 +77,19 @@ fn client_config(transport: Transport, ca_pem: &str) -> ClientConfig {
         _ => b"dot",
     };
     config.alpn_protocols = vec![protocol.to_vec()];
+    config.enable_early_data = true;
     config
 }
 
-async fn connect_tls(
+/// Opens a TLS connection.
+pub async fn connect_tls(
     server: SocketAddr,
     server_name: &str,
-    config: ClientConfig,
+    config: Arc<ClientConfig>,
 ) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(server_name.to_owned()).map_err(io::Error::other)?;
     let stream = TcpStream::connect(server).await?;
-    TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
+    TlsConnector::from(config).connect(name, stream).await
 }
 
 async fn connect_quic(

@@ -180,6 +180,16 @@ const EXPECTATIONS: &[(&str, &str, Expectation)] = &[
     ("any.wild.salted.com", "A", SECURE),
     // Too many iterations: data is signed like any, denial is not worth hashing (RFC 9276).
     ("www.iterations.com", "A", SECURE),
+    ("nothing.iterations.com", "A", bogus(&[27, 6])),
+    ("www.iterations200.com", "A", SECURE),
+    (
+        "nothing.iterations200.com",
+        "A",
+        Expectation {
+            extended_errors: &[27],
+            ..INSECURE_NXDOMAIN
+        },
+    ),
     // NSEC3 with opt-out.
     ("www.optout.com", "A", SECURE),
     ("nothing.optout.com", "A", INSECURE_NXDOMAIN),
@@ -324,6 +334,7 @@ const EXPECTATIONS: &[(&str, &str, Expectation)] = &[
     ("any.wild.stripped3.com", "A", bogus(&[12, 6])),
     ("www.wrongsigner.com", "A", bogus(&[6, 9, 10])),
     ("www.manybad.com", "A", bogus(&[6])),
+    ("www.keytrap.com", "A", bogus(&[6])),
     ("www.revoked.com", "A", bogus(&[6, 9])),
     ("www.nozoneflag.com", "A", bogus(&[6, 9, 11])),
     ("www.wrongprotocol.com", "A", bogus(&[6, 9])),

@@ -152,8 +152,6 @@ async fn serve_h1(stream: TlsStream<TcpStream>, service: Arc<Service>, arrival: 
                 std::future::pending::<()>().await;
             }
             let (mut head, ()) = reply.head.into_parts();
-            head.headers
-                .insert(header::CONTENT_LENGTH, reply.body.len().into());
             if reply.close || reply.go_away {
                 let close = header::HeaderValue::from_static("close");
                 head.headers.insert(header::CONNECTION, close);
@@ -235,7 +233,9 @@ pub(super) fn reply(
     let mut head = Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, media_type)
-        .header(header::CACHE_CONTROL, "max-age=0");
+        .header(header::CACHE_CONTROL, "max-age=0")
+        // Not needed from HTTP/2 on, but `dig` reads nothing without it.
+        .header(header::CONTENT_LENGTH, body.len());
     if let Some(location) = &faults.http_location {
         head = head.header(header::LOCATION, location);
     }

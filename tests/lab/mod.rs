@@ -15,9 +15,11 @@
 //!   zone, universe      built and linked
 //! message, answer       a query in, an honest response out
 //! faults, record        what goes wrong, what was seen
+//!   attacks             lies that others have believed
 //!   respond             the plan for one query
 //! datagram stream http quic   carry the plans out; tls, testca: certificates
 //! ask, ask_encrypted    a client for tests, over all transports
+//! unbound               a resolver that others wrote, in front of the lab
 //! ```
 
 #![allow(
@@ -35,7 +37,8 @@
 
 pub mod answer;
 pub mod ask;
-mod ask_encrypted;
+pub mod ask_encrypted;
+pub mod attacks;
 mod datagram;
 pub mod expectations;
 pub mod faults;
@@ -50,6 +53,7 @@ pub mod sign;
 mod stream;
 pub mod testca;
 mod tls;
+pub mod unbound;
 pub mod universe;
 pub mod zone;
 pub mod zones;

@@ -322,6 +322,21 @@ impl Zone {
                 signatures.push(right());
                 signatures
             }
+            Some(Defect::KeyTrap(count)) if !of_keys => (0..count)
+                .map(|nth| {
+                    let mut rdata = sound.sign(key, &canonical);
+                    let end = 18 + self.apex.as_wire().len();
+                    rdata.truncate(end);
+                    rdata[2] = 15;
+                    rdata[16..18].copy_from_slice(&TRAP_TAG.to_be_bytes());
+                    // R is the base point, S small: well-formed as far as can be seen.
+                    rdata.push(0x58);
+                    rdata.extend([0x66; 31]);
+                    rdata.push(nth);
+                    rdata.extend([0; 31]);
+                    rdata
+                })
+                .collect(),
             // Both algorithms sign everything (RFC 4035, section 2.2).
             Some(Defect::TwoAlgorithms { first_is_broken }) => {
                 let first = sound.sign(key_signer, &canonical);
@@ -347,6 +362,11 @@ impl Zone {
             let keys: Vec<Vec<u8>> = self.keys.iter().map(Key::dnskey).collect();
             for key in keys {
                 self.add(&apex, rtype::DNSKEY, TTL_DEFAULT_S, Rdata::plain(key));
+            }
+            if let Some(Defect::KeyTrap(count)) = self.spec.defect {
+                for key in trap_keys(count) {
+                    self.add(&apex, rtype::DNSKEY, TTL_DEFAULT_S, Rdata::plain(key));
+                }
             }
         }
         if let (
@@ -498,6 +518,29 @@ impl Zone {
 
 /// Seconds in a day.
 pub const DAY_S: u32 = 86_400;
+
+/// The tag that the keys of a [`Defect::KeyTrap`] share.
+const TRAP_TAG: u16 = 0x1234;
+
+/// DNSKEY RDATA of Ed25519 keys with one tag: real keys, bent in their first two octets until the
+/// sum fits.
+fn trap_keys(count: u8) -> Vec<Vec<u8>> {
+    let mut keys = Vec::new();
+    while keys.len() < usize::from(count) {
+        let mut rdata = Key::generate(15, super::sign::FLAG_ZONE).dnskey();
+        rdata[4..6].copy_from_slice(&[0, 0]);
+        let missing = TRAP_TAG.wrapping_sub(super::sign::key_tag(&rdata));
+        // The tag's carry makes the sum one less or more now and then.
+        for bend in [missing, missing.wrapping_sub(1), missing.wrapping_add(1)] {
+            rdata[4..6].copy_from_slice(&bend.to_be_bytes());
+            if super::sign::key_tag(&rdata) == TRAP_TAG {
+                keys.push(rdata);
+                break;
+            }
+        }
+    }
+    keys
+}
 
 fn nsec3_parameters(flags: u8, iterations: u16, salt: &[u8]) -> Vec<u8> {
     let mut rdata = vec![1, flags];

@@ -97,6 +97,9 @@ pub enum Defect {
     NoZoneFlag,
     /// The only key has protocol 4.
     WrongProtocol,
+    /// So many more keys of algorithm 15 with one and the same tag, and as many signatures that
+    /// any of them could have made (KeyTrap, CVE-2023-50387).
+    KeyTrap(u8),
 }
 
 /// One zone.
@@ -313,6 +316,11 @@ pub const ZONES: &[ZoneSpec] = &[
         salt: &[0xaa],
         opt_out: false,
     }),
+    ZoneSpec::signed("iterations200.com", PLAIN).denial(Denial::Nsec3 {
+        iterations: 200,
+        salt: &[0xaa],
+        opt_out: false,
+    }),
     ZoneSpec::signed("optout.com", PLAIN).denial(OPT_OUT),
     ZoneSpec::signed("signed.optout.com", PLAIN),
     ZoneSpec::unsigned("unsigned.optout.com", PLAIN),
@@ -386,6 +394,7 @@ pub const ZONES: &[ZoneSpec] = &[
     ZoneSpec::broken("revoked.com", Defect::RevokedKey),
     ZoneSpec::broken("nozoneflag.com", Defect::NoZoneFlag),
     ZoneSpec::broken("wrongprotocol.com", Defect::WrongProtocol),
+    ZoneSpec::broken("keytrap.com", Defect::KeyTrap(60)),
     ZoneSpec::signed("wrongds.com", PLAIN).delegation(Delegation::WrongDs),
     ZoneSpec::signed("sha1beside.com", PLAIN).delegation(Delegation::Sha1BesideWrongSha256),
 ];

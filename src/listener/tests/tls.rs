@@ -1,0 +1,94 @@
+//! DoT: handshakes, resumption and ALPN.
+
+use rustls::{HandshakeKind, pki_types::ServerName, version};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{streams::read_frame, *};
+
+pub(super) async fn connect(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let tcp = within(TcpStream::connect(address)).await?;
+    let name = ServerName::try_from("dns.test").unwrap();
+    within(TlsConnector::from(Arc::clone(config)).connect(name, tcp)).await
+}
+
+async fn ask(tls: &mut TlsStream<TcpStream>) {
+    let octets = framed(&query(3, "now"));
+    tls.write_all(&octets).await.unwrap();
+    assert_eq!(read_frame(tls).await, Some(reply_to(&query(3, "now"))));
+}
+
+#[tokio::test]
+async fn tls_1_2_and_1_3_are_spoken_and_resumed_by_every_worker() {
+    for version in [&version::TLS12, &version::TLS13] {
+        let house = House::with(3, |_| {});
+        let mut config = ClientConfig::builder_with_protocol_versions(&[version])
+            .with_root_certificates(house.roots.clone())
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"dot".to_vec()];
+        let config = Arc::new(config);
+        for round in 0..8 {
+            let address = house.address(Transport::Tls);
+            let mut tls = connect(address, &config).await.unwrap();
+            ask(&mut tls).await;
+            let kind = tls.get_ref().1.handshake_kind().unwrap();
+            if round > 0 {
+                assert_eq!(kind, HandshakeKind::Resumed, "{version:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_alpn_is_served_and_one_with_another_is_not() {
+    let house = House::start();
+    let address = house.address(Transport::Tls);
+    let plain = Arc::new(house.client_config(&[]));
+    ask(&mut connect(address, &plain).await.unwrap()).await;
+    for (transport, foreign) in [
+        (Transport::Tls, &b"h2"[..]),
+        (Transport::Tls, b"http/1.1"),
+        (Transport::Https, b"dot"),
+        (Transport::Https, b"ftp"),
+    ] {
+        let config = Arc::new(house.client_config(&[foreign]));
+        let error = connect(house.address(transport), &config)
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("NoApplicationProtocol"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_to_the_next_client() {
+    let house = House::start();
+    let address = house.address(Transport::Tls);
+    let config = Arc::new(house.client_config(&[b"dot"]));
+    let mut old = connect(address, &config).await.unwrap();
+    let (key, roots) = certificate();
+    house.shared.tls.as_ref().unwrap().replace(key);
+    let trusting = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut new = connect(address, &Arc::new(trusting)).await.unwrap();
+    ask(&mut new).await;
+    ask(&mut old).await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_go_on_is_abandoned() {
+    let house = House::with(1, |settings| {
+        settings.handshake = Duration::from_millis(30);
+    });
+    let mut tcp = TcpStream::connect(house.address(Transport::Tls))
+        .await
+        .unwrap();
+    tcp.write_all(&[22, 3, 1]).await.unwrap();
+    assert_eq!(read_frame(&mut tcp).await, None);
+}
