@@ -2,18 +2,22 @@
 
 use std::{
     io::{self, Write},
-    net::{SocketAddr, TcpListener, UdpSocket},
     path::Path,
 };
 
 use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 
-use super::{CommandError, ExitStatus, arguments::Check, write_json};
+use super::{
+    CommandError, ExitStatus, answer::milliseconds, arguments::Check, runtime, write_json,
+};
 use crate::{
     certificates::{self, CertificateError, Files, Note},
     clock,
     config::{self, CertificateFiles, Options, Settings, Surroundings},
+    listener::{self, BindError},
+    net::port_owner::PortOwner,
+    upstream::{self, SetupError, Upstreams},
 };
 
 /// One thing that was tried.
@@ -26,6 +30,8 @@ struct Tried {
     verdict: Verdict,
     /// What was found and, when it is not well, what to do.
     detail: String,
+    /// How long an answer took, if one was asked for.
+    latency_ms: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +64,7 @@ impl Tried {
             name: name.into(),
             verdict,
             detail: detail.into(),
+            latency_ms: None,
         }
     }
 
@@ -67,6 +74,7 @@ impl Tried {
             "name": self.name,
             "result": self.verdict.label(),
             "detail": self.detail,
+            "latency_ms": self.latency_ms,
         })
     }
 }
@@ -92,14 +100,12 @@ pub(super) fn run(
     ));
     try_certificate(&settings, clock::unix_s(), &mut tried);
     tried.push(try_state_directory(&settings.state_directory));
-    try_listeners(&settings, &mut tried);
+    try_listeners(&settings.listen, &mut tried);
     if arguments.offline {
-        tried.push(Tried::new(
-            "upstream",
-            "all",
-            Verdict::Note,
-            "not asked (--offline)",
-        ));
+        let detail = "not asked (--offline)";
+        tried.push(Tried::new("upstream", "all", Verdict::Note, detail));
+    } else {
+        try_upstreams(&settings.upstream, &mut tried)?;
     }
     let fails = tried.iter().any(|tried| tried.verdict == Verdict::Fails);
     if arguments.json {
@@ -202,48 +208,83 @@ fn try_state_directory(directory: &Path) -> Tried {
     Tried::new(subject, name, Verdict::Ok, detail)
 }
 
-/// Binds and closes every address once. One that is in use is a note: a running truename has it.
-fn try_listeners(settings: &Settings, tried: &mut Vec<Tried>) {
-    let listen = &settings.listen;
-    for (list, subjects) in [
-        (&listen.dns, [Some("udp"), Some("tcp")]),
-        (&listen.dot, [None, Some("dot")]),
-        (&listen.doq, [Some("doq"), None]),
-        (&listen.doh, [Some("doh3"), Some("doh")]),
+/// Asks every upstream one question.
+fn try_upstreams(settings: &upstream::Settings, tried: &mut Vec<Tried>) -> io::Result<()> {
+    let subject = "upstream";
+    let probes = runtime()?.block_on(async { Ok(Upstreams::new(settings)?.probe().await) });
+    match probes {
+        Ok(probes) => tried.extend(probes.into_iter().map(|probe| {
+            let name = format!("{} ({})", probe.upstream, probe.transport.label());
+            match probe.latency {
+                Ok(latency) => Tried {
+                    latency_ms: Some(milliseconds(latency)),
+                    ..Tried::new(
+                        subject,
+                        name,
+                        Verdict::Ok,
+                        format!("answers in {} ms, connection included", latency.as_millis()),
+                    )
+                },
+                Err(error) => {
+                    Tried::new(subject, name, Verdict::Fails, error.failure().to_string())
+                }
+            }
+        })),
+        Err::<_, SetupError>(error) => {
+            tried.push(Tried::new(
+                subject,
+                "all",
+                Verdict::Fails,
+                error.to_string(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Binds and closes every address once.
+fn try_listeners(settings: &listener::Settings, tried: &mut Vec<Tried>) {
+    for (label, list) in [
+        ("dns", &settings.dns),
+        ("dot", &settings.dot),
+        ("doq", &settings.doq),
+        ("doh", &settings.doh),
     ] {
-        let [datagrams, streams] = subjects;
         for address in list {
-            if let Some(label) = datagrams {
-                tried.push(bound(label, *address, UdpSocket::bind(address).map(drop)));
+            let mut alone = listener::Settings {
+                dns: Vec::new(),
+                dot: Vec::new(),
+                doq: Vec::new(),
+                doh: Vec::new(),
+                ..settings.clone()
+            };
+            match label {
+                "dns" => alone.dns.push(*address),
+                "dot" => alone.dot.push(*address),
+                "doq" => alone.doq.push(*address),
+                _ => alone.doh.push(*address),
             }
-            if let Some(label) = streams {
-                tried.push(bound(label, *address, TcpListener::bind(address).map(drop)));
-            }
+            let (verdict, detail) = match listener::bind(&alone, 1) {
+                Ok(_) => (Verdict::Ok, "can be listened on".to_owned()),
+                Err(error) if may_be_ours(&error) => (
+                    Verdict::Note,
+                    format!("{error}; fine if that is the truename to be checked"),
+                ),
+                Err(error) => (Verdict::Fails, error.to_string()),
+            };
+            let name = format!("{label} {address}");
+            tried.push(Tried::new("listener", name, verdict, detail));
         }
     }
 }
 
-fn bound(label: &str, address: SocketAddr, outcome: io::Result<()>) -> Tried {
-    let name = format!("{label} {address}");
-    let (verdict, detail) = match outcome {
-        Ok(()) => (Verdict::Ok, "can be listened on".to_owned()),
-        Err(error) => match error.kind() {
-            io::ErrorKind::AddrInUse => (
-                Verdict::Note,
-                "in use; fine if truename is running, else stop what holds it".to_owned(),
-            ),
-            io::ErrorKind::PermissionDenied => (
-                Verdict::Fails,
-                "this user may not listen on ports below 1024; start by systemd, run `setcap \
-                 cap_net_bind_service+ep` on the program, or choose another port"
-                    .to_owned(),
-            ),
-            io::ErrorKind::AddrNotAvailable => (
-                Verdict::Fails,
-                "this machine does not have that address; correct it".to_owned(),
-            ),
-            _ => (Verdict::Fails, error.to_string()),
+/// Whether the port may be held by the running truename whose configuration this is.
+fn may_be_ours(error: &BindError) -> bool {
+    match error {
+        BindError::Taken { owner, .. } => match owner {
+            Some(PortOwner::Program { name, .. }) => name.starts_with("truename"),
+            Some(PortOwner::User(_)) | None => true,
         },
-    };
-    Tried::new("listener", name, verdict, detail)
+        _ => false,
+    }
 }

@@ -151,6 +151,13 @@ fn serve(run: arguments::Run) -> Result<ExitStatus, CommandError> {
     Ok(ExitStatus::Success)
 }
 
+/// The runtime of a subcommand that asks upstreams: one thread is plenty for one question.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
 /// Writes JSON, one value on lines of its own.
 fn write_json(out: &mut dyn Write, value: &serde_json::Value) -> io::Result<()> {
     writeln!(out, "{value:#}")

@@ -12,13 +12,13 @@ use super::{
     CommandError, ExitStatus,
     answer::{Shown, milliseconds},
     arguments::Query,
-    mnemonic, stub, write_json,
+    mnemonic, runtime, stub, write_json,
 };
 use crate::{
     clock,
     config::{self, LoadError, Options, Place, Problems, Settings, Surroundings},
     handler::Transport,
-    upstream::UpstreamSettings,
+    upstream::{self, Exchange as _, UpstreamSettings, Upstreams},
     wire::{CLASS_IN, Name, Question, rtype},
 };
 
@@ -47,7 +47,7 @@ pub(super) fn run(
         (Some(server), [only]) if !only.transport.is_encrypted() => {
             ask_plain(&question, only, server, deadline)
         }
-        _ => ask_upstreams(&question, &settings, deadline),
+        _ => ask_upstreams(&question, &settings.upstream, deadline),
     };
     let elapsed = clock::instant().saturating_duration_since(start);
     let shown = answered.and_then(|answered| {
@@ -172,12 +172,24 @@ fn ask_plain(
     Err(failure)
 }
 
+/// Asks as the resolver does for its clients: the configured upstreams, or the one named.
 fn ask_upstreams(
-    _question: &Question,
-    _settings: &Settings,
-    _deadline: Instant,
+    question: &Question,
+    settings: &upstream::Settings,
+    deadline: Instant,
 ) -> Result<Answered, String> {
-    Err("no upstream can be asked yet".to_owned())
+    let outcome = runtime()
+        .map_err(|error| error.to_string())?
+        .block_on(async {
+            let upstreams = Upstreams::new(settings).map_err(|error| error.to_string())?;
+            let exchanged = upstreams.exchange(question, deadline).await;
+            exchanged.map_err(|error| format!("no answer: {error}"))
+        });
+    outcome.map(|exchanged| Answered {
+        octets: exchanged.octets,
+        server: exchanged.upstream.to_string(),
+        transport: exchanged.transport,
+    })
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@ use super::{
     Options, Surroundings,
     file::{self, File, Key, List},
     problem::{Collector, Place},
-    settings::{CertificateFiles, LogSettings, Settings, TlsSettings, UpstreamEntry},
-    upstreams, values,
+    settings::{CertificateFiles, LogSettings, NamedFile, Settings, TlsSettings, UpstreamEntry},
+    table::Written,
+    upstreams::{self, Draft, Places},
+    values,
 };
 use crate::{access, cache, listener, upstream};
 
@@ -43,17 +45,16 @@ pub(super) fn check(
     options: &Options,
     problems: &mut Collector<'_>,
 ) -> Settings {
-    let directory = source.and_then(Path::parent).map(Path::to_owned);
-    let base = directory.unwrap_or_default();
+    let base = surroundings.base(source);
     let listen = if options.listen.is_empty() {
-        listen(file.listen, problems)
+        listen(file.listen, surroundings, problems)
     } else {
         listen_flags(file.listen.doh_path, &options.listen, problems)
     };
     let entries = if options.upstreams.is_empty() {
         entries(file.upstreams, &base, problems)
     } else {
-        let flag = |url: &String| entry(url, Place::Flag("--upstream"));
+        let flag = |url: &String| draft(url, Place::Flag("--upstream"));
         options.upstreams.iter().map(flag).collect()
     };
     let (upstreams, upstream_entries) = upstreams::all(entries, problems);
@@ -84,8 +85,22 @@ pub(super) fn check(
     }
 }
 
-fn listen(written: file::Listen, problems: &mut Collector<'_>) -> listener::Settings {
-    let default = listener::Settings::default();
+fn listen(
+    written: file::Listen,
+    surroundings: &Surroundings,
+    problems: &mut Collector<'_>,
+) -> listener::Settings {
+    let mut default = listener::Settings::default();
+    if surroundings.lacks_ipv6 {
+        for list in [
+            &mut default.dns,
+            &mut default.dot,
+            &mut default.doq,
+            &mut default.doh,
+        ] {
+            list.retain(SocketAddr::is_ipv4);
+        }
+    }
     check_conflicts(&written, problems);
     let plain = |list: List<SocketAddr>| -> Option<Vec<SocketAddr>> {
         Some(list?.into_iter().map(|address| address.value).collect())
@@ -215,12 +230,12 @@ fn access(written: file::Access) -> access::Settings {
 }
 
 fn entries(
-    written: Vec<super::table::Written<file::Upstream>>,
+    written: Vec<Written<file::Upstream>>,
     base: &Path,
     problems: &mut Collector<'_>,
-) -> Vec<UpstreamEntry> {
+) -> Vec<Draft> {
     if written.is_empty() {
-        let default = |name: &&str| entry(name, Place::Default);
+        let default = |name: &&str| draft(name, Place::Default);
         return DEFAULT_UPSTREAMS.iter().map(default).collect();
     }
     if let Some(over) = written.get(UPSTREAMS_MAX) {
@@ -236,28 +251,49 @@ fn entries(
             problems.add_first(&span, "upstream", message);
             continue;
         };
-        entries.push(UpstreamEntry {
-            place: problems.place(url.span.start),
-            url: url.value,
-            name: upstream.name.map(|name| name.value),
-            server_name: upstream.server_name.map(|name| name.value),
-            addresses: values_of(upstream.addresses),
-            ca: upstream.ca.map(|path| base.join(path.value)),
-            pins: values_of(upstream.pin),
+        let mut places = Places::new(problems.place(url.span.start));
+        places.note("name", upstream.name.as_ref(), problems);
+        places.note("server_name", upstream.server_name.as_ref(), problems);
+        places.note("ca", upstream.ca.as_ref(), problems);
+        places.note(
+            "addresses",
+            upstream.addresses.as_deref().and_then(<[_]>::first),
+            problems,
+        );
+        places.note(
+            "pin",
+            upstream.pin.as_deref().and_then(<[_]>::first),
+            problems,
+        );
+        entries.push(Draft {
+            entry: UpstreamEntry {
+                url: url.value,
+                name: upstream.name.map(|name| name.value),
+                server_name: upstream.server_name.map(|name| name.value),
+                addresses: values_of(upstream.addresses),
+                ca: upstream.ca.map(|path| NamedFile {
+                    path: base.join(path.value),
+                    place: problems.place(path.span.start),
+                }),
+                pins: values_of(upstream.pin),
+            },
+            places,
         });
     }
     entries
 }
 
-fn entry(url: &str, place: Place) -> UpstreamEntry {
-    UpstreamEntry {
-        url: url.to_owned(),
-        name: None,
-        server_name: None,
-        addresses: Vec::new(),
-        ca: None,
-        pins: Vec::new(),
-        place,
+fn draft(url: &str, place: Place) -> Draft {
+    Draft {
+        entry: UpstreamEntry {
+            url: url.to_owned(),
+            name: None,
+            server_name: None,
+            addresses: Vec::new(),
+            ca: None,
+            pins: Vec::new(),
+        },
+        places: Places::new(place),
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Settings, values};
 
 impl Settings {
     /// The whole configuration in force as TOML, every key written out, defaults included. Read
-    /// back it gives the same settings. Paths are as seen from the working directory.
+    /// back it gives the same settings.
     pub fn effective(&self) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
@@ -49,8 +49,8 @@ impl Settings {
             if !entry.addresses.is_empty() {
                 writeln!(out, "addresses = {}", list(&entry.addresses))?;
             }
-            if let Some(path) = &entry.ca {
-                writeln!(out, "ca = {}", quoted(&path.to_string_lossy()))?;
+            if let Some(file) = &entry.ca {
+                writeln!(out, "ca = {}", quoted(&file.path.to_string_lossy()))?;
             }
             if !entry.pins.is_empty() {
                 writeln!(out, "pin = {}", list(&entry.pins))?;

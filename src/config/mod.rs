@@ -41,7 +41,8 @@ use problem::Collector;
 pub use check::DEFAULT_UPSTREAMS;
 pub use problem::{PROBLEMS_MAX, Place, Problem, Problems};
 pub use settings::{
-    CertificateFiles, Level, LogFormat, LogSettings, Settings, TlsSettings, UpstreamEntry,
+    CertificateFiles, Level, LogFormat, LogSettings, NamedFile, Settings, TlsSettings,
+    UpstreamEntry,
 };
 pub use surroundings::{PLACES, Surroundings};
 
@@ -78,6 +79,14 @@ pub enum LoadError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The file is not text.
+    #[error("{}:{line}: this line is not UTF-8; save the file as UTF-8 text", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The first line that is not, from 1.
+        line: usize,
     },
     /// The file, a flag or a file of roots is wrong.
     #[error(transparent)]
@@ -151,11 +160,11 @@ impl Settings {
             .iter_mut()
             .zip(&self.upstream_entries)
         {
-            let Some(path) = &entry.ca else { continue };
-            match read_roots(path) {
+            let Some(file) = &entry.ca else { continue };
+            match read_roots(&file.path) {
                 Ok(roots) => upstream.ca = roots,
                 Err(message) => problems.push(Problem {
-                    place: entry.place.clone(),
+                    place: file.place.clone(),
                     key: "upstream.ca".to_owned(),
                     message,
                 }),
@@ -179,10 +188,11 @@ fn read_text(path: &Path) -> Result<String, LoadError> {
         }
     })?;
     String::from_utf8(octets).map_err(|error| {
-        let source = io::Error::new(io::ErrorKind::InvalidData, error.utf8_error());
-        LoadError::Unreadable {
+        let valid = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().iter().take(valid);
+        LoadError::NotText {
             path: path.to_owned(),
-            source,
+            line: 1 + before.filter(|octet| **octet == b'\n').count(),
         }
     })
 }

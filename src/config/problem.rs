@@ -84,7 +84,7 @@ impl fmt::Display for Problems {
 pub(super) struct Collector<'a> {
     path: &'a Path,
     text: &'a str,
-    found: Vec<(usize, Problem)>,
+    found: Vec<Problem>,
 }
 
 impl<'a> Collector<'a> {
@@ -98,29 +98,24 @@ impl<'a> Collector<'a> {
 
     /// Notes a problem with what stands at `span`, octets of the text.
     pub(super) fn add(&mut self, span: &Range<usize>, key: &str, message: impl Into<String>) {
-        let problem = Problem {
-            place: self.place(span.start),
-            key: key.to_owned(),
-            message: message.into(),
-        };
-        self.found.push((span.start, problem));
+        self.add_at(self.place(span.start), key, message);
     }
 
     /// As [`Collector::add`], unless something was already found wrong at the same place.
     pub(super) fn add_first(&mut self, span: &Range<usize>, key: &str, message: impl Into<String>) {
-        if self.found.iter().all(|(offset, _)| *offset != span.start) {
-            self.add(span, key, message);
+        let place = self.place(span.start);
+        if self.found.iter().all(|problem| problem.place != place) {
+            self.add_at(place, key, message);
         }
     }
 
-    /// Notes a problem with a value that was given by flag or default.
+    /// Notes a problem with a value that was given at `place`.
     pub(super) fn add_at(&mut self, place: Place, key: &str, message: impl Into<String>) {
-        let problem = Problem {
+        self.found.push(Problem {
             place,
             key: key.to_owned(),
             message: message.into(),
-        };
-        self.found.push((usize::MAX, problem));
+        });
     }
 
     /// Line and column of the octet at `offset`.
@@ -140,9 +135,10 @@ impl<'a> Collector<'a> {
         if found.is_empty() {
             return Ok(());
         }
-        found.sort_by_key(|(offset, _)| *offset);
-        Err(Problems(
-            found.into_iter().map(|(_, problem)| problem).collect(),
-        ))
+        found.sort_by_key(|problem| match problem.place {
+            Place::File { line, column, .. } => (line, column),
+            Place::Flag(_) | Place::Default => (usize::MAX, usize::MAX),
+        });
+        Err(Problems(found))
     }
 }

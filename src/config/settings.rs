@@ -59,10 +59,17 @@ pub struct UpstreamEntry {
     /// The addresses it was given.
     pub addresses: Vec<IpAddr>,
     /// The PEM file with its own roots.
-    pub ca: Option<PathBuf>,
+    pub ca: Option<NamedFile>,
     /// Its pins, as written.
     pub pins: Vec<String>,
-    /// Where it was written.
+}
+
+/// A file that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Where it is named.
     pub place: Place,
 }
 

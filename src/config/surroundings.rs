@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    net::{Ipv6Addr, UdpSocket},
     path::{Path, PathBuf},
 };
 
@@ -30,6 +31,10 @@ pub struct Surroundings {
     pub xdg_state_home: Option<PathBuf>,
     /// `HOME`.
     pub home: Option<PathBuf>,
+    /// Where relative paths start; `None` leaves them relative.
+    pub working_directory: Option<PathBuf>,
+    /// Whether the machine has no IPv6 at all, so that the default listeners must do without.
+    pub lacks_ipv6: bool,
 }
 
 impl Surroundings {
@@ -48,6 +53,8 @@ impl Surroundings {
             state_directory: variable("STATE_DIRECTORY"),
             xdg_state_home: variable("XDG_STATE_HOME"),
             home: variable("HOME"),
+            working_directory: env::current_dir().ok(),
+            lacks_ipv6: UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err(),
         }
     }
 
@@ -72,6 +79,15 @@ impl Surroundings {
             (Some(xdg), _) => xdg.join("truename"),
             (None, Some(home)) => home.join(".local/state/truename"),
             (None, None) => PathBuf::from(SYSTEM_STATE),
+        }
+    }
+
+    /// What relative paths in the file `source` are relative to: its own directory.
+    pub fn base(&self, source: Option<&Path>) -> PathBuf {
+        let directory = source.and_then(Path::parent).unwrap_or(Path::new(""));
+        match &self.working_directory {
+            Some(working) => working.join(directory),
+            None => directory.to_owned(),
         }
     }
 

@@ -184,7 +184,10 @@ fn the_contract_example_is_read() {
     assert_eq!(office.transport, Transport::Tls);
     assert_eq!(settings.upstream_entries.len(), 1);
     assert_eq!(
-        settings.upstream_entries[0].ca.as_deref(),
+        settings.upstream_entries[0]
+            .ca
+            .as_ref()
+            .map(|file| file.path.as_path()),
         Some(Path::new("/etc/truename/office-ca.pem"))
     );
     assert_eq!(
@@ -232,6 +235,37 @@ fn nothing_configured_is_the_defaults() {
         settings.certificate_names(),
         ["localhost", "127.0.0.1", "::1"]
     );
+}
+
+#[test]
+fn a_machine_without_ipv6_has_defaults_without_it() {
+    let surroundings = Surroundings {
+        lacks_ipv6: true,
+        ..home()
+    };
+    let parse = |text| parse(text, None, &surroundings, &Options::default()).unwrap();
+    assert_eq!(parse("").listen.dns, addresses(&["127.0.0.1:5300"]));
+    assert_eq!(parse("").listen.doh, addresses(&["127.0.0.1:8443"]));
+    let written = parse("[listen]\ndns = [\"[::1]:53\"]");
+    assert_eq!(written.listen.dns, addresses(&["[::1]:53"]));
+}
+
+#[test]
+fn relative_paths_start_at_the_file() {
+    let surroundings = Surroundings {
+        working_directory: Some("/srv".into()),
+        ..home()
+    };
+    for (source, expected) in [
+        ("truename.toml", "/srv/state"),
+        ("conf/truename.toml", "/srv/conf/state"),
+        ("/etc/truename/truename.toml", "/etc/truename/state"),
+    ] {
+        let text = "[state]\ndirectory = \"state\"";
+        let source = Some(Path::new(source));
+        let settings = parse(text, source, &surroundings, &Options::default()).unwrap();
+        assert_eq!(settings.state_directory, Path::new(expected));
+    }
 }
 
 #[test]
@@ -355,8 +389,28 @@ fn each_mistake_is_told_with_line_key_and_remedy() {
         (
             "[[upstream]]\nurl = \"quad9\"\nname = \"a\"\n[[upstream]]\nurl = \"cloudflare\"\nname = \
              \"a\"",
-            "5:7: `upstream.name`: another upstream is already called \"a\"; give this one a `name` \
+            "6:8: `upstream.name`: another upstream is already called \"a\"; give this one a `name` \
              of its own",
+        ),
+        (
+            "[[upstream]]\nurl = \"qad9\"",
+            "2:7: `upstream.url`: \"qad9\" is neither a url, nor an address, nor a known resolver; \
+             did you mean \"quad9\"?",
+        ),
+        (
+            "[[upstream]]\nurl = \"tls://dns.example\"",
+            "2:7: `upstream.addresses`: the addresses of \"dns.example\" are not known here; add \
+             `addresses = [\"...\"]`",
+        ),
+        (
+            "[[upstream]]\nurl = \"quad9\"\npin = [\"abc\"]",
+            "3:8: `upstream.pin`: \"abc\" is no pin; write \"sha256/\" and the digest in base64, 44 \
+             characters",
+        ),
+        (
+            "[[upstream]]\nurl = \"udp://192.0.2.1\"\nca = \"ca.pem\"",
+            "3:6: `upstream.ca`: there is no certificate on \"udp://\"; remove this key or write \
+             tls://",
         ),
         (
             "[forward]\ntimeout = \"5 seconds\"",
@@ -500,7 +554,19 @@ fn a_named_file_must_exist() {
             path.display()
         )
     );
-    std::fs::write(&path, [0xff, 0xfe]).unwrap();
+    std::fs::write(&path, b"[log]\n\n# \xfcber\n").unwrap();
+    let error = load(&options, &home()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{}:3: this line is not UTF-8; save the file as UTF-8 text",
+            path.display()
+        )
+    );
+    let options = Options {
+        config: Some(directory.path().to_owned()),
+        ..Options::default()
+    };
     let error = load(&options, &home()).unwrap_err();
     assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
 }
@@ -519,7 +585,7 @@ fn roots_are_read_and_their_problems_have_a_place() {
         ..Options::default()
     };
     let error = load(&options, &home()).unwrap_err().to_string();
-    let start = format!("{}:2:7: `upstream.ca`: cannot read ", path.display());
+    let start = format!("{}:4:6: `upstream.ca`: cannot read ", path.display());
     assert!(error.starts_with(&start), "{error}");
 
     std::fs::write(directory.path().join("ca.pem"), "nothing").unwrap();

@@ -208,7 +208,8 @@ mod tests {
             let bare = query(&name, None, None);
             assert!(padded.len() < bare.len() + 4 + PADDING_BLOCK_OCTETS);
         }
-        let long = format!("{0}.{0}.{0}.", "a".repeat(63)) + &"b".repeat(61) + ".";
+        let label = "a".repeat(63);
+        let long = format!("{label}.{label}.{label}.{}.", "b".repeat(61));
         let padded = query(&long, Some(PADDING_BLOCK_OCTETS), None);
         assert_eq!(padded.len() % PADDING_BLOCK_OCTETS, 0);
     }

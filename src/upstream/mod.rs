@@ -13,6 +13,7 @@
 //!
 //! RFCs: 1035, 5452, 6891, 7766, 7830, 7858, 8310, 8467, 8484, 9250.
 
+pub mod catalogue;
 mod connection;
 mod error;
 mod health;
@@ -25,14 +26,18 @@ mod quic;
 mod race;
 mod select;
 mod settings;
+mod stamp;
 mod stream;
 mod tries;
 mod udp;
+mod url;
 
 pub use connection::DialError;
 pub use error::{ExchangeError, Failure, Stage};
 pub use select::{SetupError, Upstreams};
 pub use settings::{Pin, Settings, Strategy, UpstreamSettings};
+pub use stamp::StampError;
+pub use url::{Overrides, UrlError, parse};
 
 use std::{
     sync::Arc,
