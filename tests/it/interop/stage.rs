@@ -15,28 +15,34 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::runtime::{Builder, Runtime};
+use tokio::{runtime::Builder, sync::oneshot};
 
 use super::tools::{PATIENCE, Ran, finish, terminate};
 use crate::lab::{Lab, LabOptions, Transport};
 
 /// A lab that runs beside a test which is not asynchronous.
 pub(super) struct Backdrop {
-    // Before the runtime, whose tasks it ends.
     lab: Lab,
-    _runtime: Runtime,
+    // Its end tells the lab's thread to end.
+    _stop: oneshot::Sender<()>,
 }
 
 impl Backdrop {
     pub(super) fn start() -> Self {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                tell.send(Lab::start(LabOptions::default()).await)
+                    .unwrap_or_else(|_| panic!("the test waits for its lab"));
+                // It is never sent, only dropped.
+                let _ = stopped.await;
+            });
+        });
         Self {
-            lab: runtime.block_on(Lab::start(LabOptions::default())),
-            _runtime: runtime,
+            lab: told.recv().unwrap(),
+            _stop: stop,
         }
     }
 }
