@@ -64,6 +64,10 @@ const RESETS_MAX: usize = 32;
 /// How long a request's body may take.
 pub(super) const BODY: Duration = Duration::from_secs(5);
 
+/// What is read of a refused request's body, octets: all that a client sends before it hears that
+/// it is refused, since no window here is larger.
+const REFUSED_BODY_MAX_OCTETS: usize = 64 * 1024;
+
 /// How long a response may wait for the client to open its window a little.
 const WINDOW_STALL: Duration = Duration::from_secs(5);
 
@@ -228,9 +232,14 @@ impl<H: Handler> Session<'_, H> {
         let endpoint = self.endpoint;
         let full = tasks.len() >= self.service.shared.settings.queries_per_connection_max;
         match read_head(endpoint, &head) {
-            Err(rejection) => send_http2(respond, reject(endpoint, rejection), tasks),
+            Err(rejection) => refuse_http2(respond, reject(endpoint, rejection), body, tasks),
             Ok(_) if full => {
-                send_http2(respond, reject(endpoint, Rejection::Unavailable), tasks);
+                refuse_http2(
+                    respond,
+                    reject(endpoint, Rejection::Unavailable),
+                    body,
+                    tasks,
+                );
             }
             Ok(doh::Request::Query(query)) => self.answer_http2_query(&query, respond, tasks),
             Ok(doh::Request::Body) => {
@@ -239,7 +248,7 @@ impl<H: Handler> Session<'_, H> {
                 match poll_body(&mut body, &mut context, &mut query) {
                     Poll::Ready(Ok(())) => self.answer_http2_query(&query, respond, tasks),
                     Poll::Ready(Err(Failure::Rejected(rejection))) => {
-                        send_http2(respond, reject(endpoint, rejection), tasks);
+                        refuse_http2(respond, reject(endpoint, rejection), body, tasks);
                     }
                     Poll::Ready(Err(Failure::Gone)) => {}
                     Poll::Pending => {
@@ -445,6 +454,7 @@ async fn rest_of_http2<H: Handler>(
     if let Some((stream, body)) = begin_response(respond, reply) {
         send_when_open(stream, body).await;
     }
+    discard(body).await;
 }
 
 /// Waits for the handler, unless the client withdraws its question.
@@ -468,6 +478,37 @@ fn send_http2(respond: SendResponse<Bytes>, reply: Reply, tasks: &mut JoinSet<()
     if let Some((stream, body)) = begin_response(respond, reply) {
         tasks.spawn(send_when_open(stream, body));
     }
+}
+
+/// Sends a refusal, and lets the rest of the request's body come.
+fn refuse_http2(
+    respond: SendResponse<Bytes>,
+    reply: Reply,
+    body: RecvStream,
+    tasks: &mut JoinSet<()>,
+) {
+    send_http2(respond, reply, tasks);
+    if !body.is_end_stream() {
+        tasks.spawn(discard(body));
+    }
+}
+
+/// Reads the rest of a body that nobody wants, within bounds. To reset the stream instead would
+/// be right too (RFC 9113, section 8.1), but curl 7.88, which Debian 12 has, then reports an error
+/// of the connection in place of the status.
+async fn discard(mut body: RecvStream) {
+    let reading = async {
+        let mut octets: usize = 0;
+        while let Some(Ok(data)) = body.data().await {
+            let _ = body.flow_control().release_capacity(data.len());
+            octets = octets.saturating_add(data.len());
+            if octets > REFUSED_BODY_MAX_OCTETS {
+                return;
+            }
+        }
+    };
+    // A body that does not end is cut off when the stream is dropped.
+    let _ = timeout(BODY, reading).await;
 }
 
 /// Sends the head, and the body too when the window has room for it; otherwise returns what is
