@@ -19,7 +19,7 @@ use h2::{
     Reason, RecvStream, SendStream,
     server::{Builder, Connection, SendResponse},
 };
-use http::{Request, Response, header::CONTENT_TYPE, request::Parts};
+use http::{Method, Request, Response, header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Body, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -128,6 +128,16 @@ pub(super) fn reject(endpoint: &Endpoint, rejection: Rejection) -> Reply {
     (endpoint.rejection(rejection), text)
 }
 
+/// Refuses a request of a known head. One by HEAD gets no content (RFC 9110, section 9.3.2); HTTP/2
+/// clients treat it as a malformed response otherwise.
+pub(super) fn reject_request(endpoint: &Endpoint, head: &Parts, rejection: Rejection) -> Reply {
+    let (response, text) = reject(endpoint, rejection);
+    if head.method == Method::HEAD {
+        return (response, Bytes::new());
+    }
+    (response, text)
+}
+
 /// Reads a request's head, whichever HTTP it came by.
 pub(super) fn read_head(endpoint: &Endpoint, head: &Parts) -> Result<doh::Request, Rejection> {
     doh_request(
@@ -232,7 +242,10 @@ impl<H: Handler> Session<'_, H> {
         let endpoint = self.endpoint;
         let full = tasks.len() >= self.service.shared.settings.queries_per_connection_max;
         match read_head(endpoint, &head) {
-            Err(rejection) => refuse_http2(respond, reject(endpoint, rejection), body, tasks),
+            Err(rejection) => {
+                let reply = reject_request(endpoint, &head, rejection);
+                refuse_http2(respond, reply, body, tasks);
+            }
             Ok(_) if full => {
                 refuse_http2(
                     respond,

@@ -13,7 +13,10 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 use super::{
     QUERY_MAX_OCTETS,
     doh::{Endpoint, Rejection, Request, body_query},
-    https::{BODY, HEADERS_MAX_OCTETS, Outcome, Reply, finish_query, read_head, reject, try_query},
+    https::{
+        BODY, HEADERS_MAX_OCTETS, Outcome, Reply, finish_query, read_head, reject_request,
+        try_query,
+    },
     quic::Newcomer,
     serve::{DRAIN_MAX, Service, note_end, stopped},
 };
@@ -164,7 +167,7 @@ impl<H: Handler> Exchange<H> {
             },
             Err(rejection) => {
                 stream.stop_sending(Code::H3_NO_ERROR);
-                reject(&self.endpoint, rejection)
+                reject_request(&self.endpoint, &head, rejection)
             }
         };
         if timeout(WRITE_STALL, respond(&mut stream, reply))
