@@ -6,10 +6,10 @@
 //! is a failure that says which package has it. `stage` starts the program itself, as built, with
 //! the lab behind it; each other file is one kind of program.
 
-//TMP mod browsers;
+mod browsers;
 mod curl;
 mod dig;
-//TMP mod dnsperf;
+mod dnsperf;
 mod kdig;
 mod openssl;
 mod resolvers;

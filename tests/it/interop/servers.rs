@@ -121,11 +121,12 @@ fn sign_by_knot(here: &Path, apex: &str) -> (String, String) {
         here = here.display()
     );
     fs::write(here.join("knot.conf"), config).unwrap();
-    let sign = ["-c", "knot.conf", "-o", ".", apex];
+    let out = here.join("signed");
+    fs::create_dir(&out).unwrap();
+    let sign = ["-c", "knot.conf", "-o", "signed", apex];
     tool(here, "kzonesign", "knot-dnssecutils", &sign);
     let ds = tool(here, "keymgr", "knot", &["-c", "knot.conf", apex, "ds"]);
-    let file = here.join(format!("{apex}.zone"));
-    (fs::read_to_string(file).unwrap(), ds)
+    (fs::read_to_string(out.join("zone")).unwrap(), ds)
 }
 
 /// A running server.

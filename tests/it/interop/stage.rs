@@ -7,7 +7,7 @@ use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
@@ -174,11 +174,6 @@ impl Truename {
     /// A path in a directory that goes away with it.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
-    }
-
-    /// The directory that goes away with it.
-    pub(super) fn directory(&self) -> &Path {
-        self.directory.path()
     }
 
     /// What it has logged so far.
