@@ -87,3 +87,6 @@ pub struct Probe {
     /// From the question to the answer, connection included; or what went wrong.
     pub latency: Result<Duration, ExchangeError>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,10 @@
     reason = "a test that panics has failed, which is its way to say so"
 )]
 
-mod house;
-mod interop;
-
 #[path = "../lab/mod.rs"]
 mod lab;
+
+mod house;
+mod interop;
+mod support;
+mod transports;
