@@ -177,6 +177,38 @@ fn curl_uses_one_connection_for_many_questions() {
 
 #[test]
 #[ignore = "needs programs of others; .ci/run installs them"]
+fn curl_asks_many_things_at_once_over_http2() {
+    const QUESTIONS: usize = 400;
+    let stage = Stage::start();
+    let url = stage.truename.doh_url();
+    // Twice: each name waits for the upstream first, then memory has it.
+    for _ in 0..2 {
+        let mut command = Command::new(program("curl", "curl"));
+        command.args(["-sS", "--http2", "-Z", "--parallel-max", "100", "--cacert"]);
+        command.arg(stage.truename.ca());
+        command.args(["-w", "%{http_code} %{size_download}\n"]);
+        let query = |number| Ask::new(&format!("n{number:03}.wild.secure.com"), "A").id(0);
+        for number in 0..QUESTIONS {
+            let encoded = BASE64URL_NOPAD.encode(&query(number).encode());
+            let body = stage.truename.file(&format!("body{number}"));
+            command.arg("-o").arg(body);
+            command.arg(format!("{url}?dns={encoded}"));
+        }
+        let ran = finish(&mut command).succeeded();
+        let answered = ran.stdout.lines().filter(|line| line.starts_with("200 "));
+        assert_eq!(answered.count(), QUESTIONS, "{ran}");
+        for number in 0..QUESTIONS {
+            let body = fs::read(stage.truename.file(&format!("body{number}"))).unwrap();
+            let answered = Answered::parse(&body).unwrap();
+            let asked = query(number).encode();
+            assert!(asked[12..].starts_with(&answered.question), "{number}");
+            assert_eq!(answered.rdata("A"), [[192, 0, 2, 42]]);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs programs of others; .ci/run installs them"]
 fn curl_resolves_through_doh() {
     let stage = Stage::start();
     let web = Web::start();

@@ -26,7 +26,10 @@ pub(crate) enum Client {
     Udp(UdpSocket),
     Stream(Box<dyn Stream>),
     Http(HttpClient),
-    Quic(quinn::Connection, #[expect(dead_code, reason = "it carries the connection")] quinn::Endpoint),
+    Quic(
+        quinn::Connection,
+        #[expect(dead_code, reason = "it carries the connection")] quinn::Endpoint,
+    ),
 }
 
 /// What became of octets that were sent.
@@ -121,7 +124,10 @@ impl Client {
                     return Outcome::Silence;
                 }
                 let second = receive(socket).await;
-                assert!(second.starts_with(&SENTINEL_ID.to_be_bytes()), "{second:02x?}");
+                assert!(
+                    second.starts_with(&SENTINEL_ID.to_be_bytes()),
+                    "{second:02x?}"
+                );
                 return Outcome::Message(first);
             }
             self.exchange(message).await.unwrap_or(Outcome::Closed)
@@ -138,7 +144,9 @@ impl Client {
             Self::Stream(stream) => {
                 stream.write_all(&framed(message)).await?;
                 stream.flush().await?;
-                Ok(read_message(stream).await.map_or(Outcome::Closed, Outcome::Message))
+                Ok(read_message(stream)
+                    .await
+                    .map_or(Outcome::Closed, Outcome::Message))
             }
             Self::Http(http) => {
                 let reply = http.request(post(message)).await?;
