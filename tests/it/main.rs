@@ -12,6 +12,7 @@ mod lab;
 
 mod attacks;
 mod house;
+mod interop;
 mod support;
 mod transports;
 mod upstream_faults;
