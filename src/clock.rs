@@ -69,6 +69,6 @@ fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(|| {
         let now = instant();
-        now.checked_sub(Duration::from_secs(3600)).unwrap_or(now)
+        now.checked_sub(Duration::from_hours(1)).unwrap_or(now)
     })
 }

@@ -1,4 +1,8 @@
 //! The truename program.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    truename::cli::main()
+}

@@ -1,6 +1,6 @@
 //! What the access room is told.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 /// Who may ask, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,5 +83,12 @@ impl Network {
             }
             _ => false,
         }
+    }
+}
+
+impl fmt::Display for Network {
+    /// Address and prefix length, `192.0.2.0/24`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_bits)
     }
 }

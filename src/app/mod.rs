@@ -1,1 +1,280 @@
-//! Placeholder for the room `app`.
+//! Starting, reloading, stopping: the only room that knows all the others.
+//!
+//! The main thread reads the configuration, opens every socket, starts one worker per core and
+//! then waits for signals. What it prints on standard output is read by programs: one line per
+//! listener, then the receipt.
+
+mod certificate;
+mod log;
+mod receipt;
+mod worker;
+
+use std::{io, num::NonZeroUsize, sync::Arc, thread, time::Duration};
+
+use rustls::sign::CertifiedKey;
+use thiserror::Error;
+use tokio::{
+    runtime::Builder,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot, watch},
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    access::Access,
+    certificates::CertificateError,
+    config::{self, LoadError, Options, Settings, Surroundings},
+    listener::{self, BindError},
+    net::server_tls::ServerTls,
+    reply, resolver,
+    upstream::{self, SetupError, Upstreams},
+};
+use certificate::Keeper;
+
+/// Workers at most: beyond it a home or office has no use for more, each costs sockets and
+/// upstream connections.
+const WORKERS_MAX: usize = 16;
+/// How often certificate files are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(60);
+
+/// Why truename cannot start. Each says what to do.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The configuration is missing or wrong.
+    #[error(transparent)]
+    Config(#[from] LoadError),
+    /// The certificate cannot be read or made.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The certificate cannot be used for TLS.
+    #[error("the certificate cannot be used for TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// A socket cannot be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Upstreams cannot be set up.
+    #[error(transparent)]
+    Upstreams(#[from] SetupError),
+    /// The system gives no thread, timer or signal.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// A worker ended by itself; its own message is in the log.
+    #[error("a worker stopped; see the log")]
+    Worker,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start; afterwards only when a worker fails.
+pub fn run(options: &Options) -> Result<(), Error> {
+    let surroundings = Surroundings::read();
+    let settings = config::load(options, &surroundings)?;
+    log::start(settings.log);
+
+    // What can be wrong is found out before anything runs, so that each mistake is one line.
+    let asked = Arc::new(Upstreams::new(&settings.upstream)?);
+    let encrypted = !(settings.listen.dot.is_empty()
+        && settings.listen.doh.is_empty()
+        && settings.listen.doq.is_empty());
+    let workers = thread::available_parallelism()
+        .map_or(1, NonZeroUsize::get)
+        .min(WORKERS_MAX);
+    let (keeper, tls) = if encrypted {
+        let (keeper, key) = Keeper::start(&settings)?;
+        (Some(keeper), Some(ServerTls::new(key)?))
+    } else {
+        (None, None)
+    };
+    let bound = listener::bind(&settings.listen, workers)?;
+    let listening = bound.addresses();
+
+    let shared = Arc::new(resolver::Shared::new(
+        settings.cache,
+        Access::new(settings.access.clone()),
+        reply::Settings::new(settings.listen.idle),
+    ));
+    let listeners = Arc::new(listener::Shared::new(settings.listen.clone(), tls));
+    let (stop, stopped) = watch::channel(false);
+    let (upstreams, upstreams_seen) = watch::channel(asked);
+    let (alive, ended) = mpsc::channel(1);
+    let (probe, probed) = oneshot::channel();
+    let mut probe = Some(probe);
+    let mut threads = Vec::new();
+    for (number, sockets) in bound.into_workers().into_iter().enumerate() {
+        threads.push(worker::start(worker::Share {
+            number,
+            sockets,
+            listeners: Arc::clone(&listeners),
+            resolver: Arc::clone(&shared),
+            upstreams: upstreams_seen.clone(),
+            stop: stopped.clone(),
+            probe: probe.take(),
+            alive: alive.clone(),
+        })?);
+    }
+    drop((alive, stopped, upstreams_seen));
+    receipt::listening(&listening);
+
+    let running = Running {
+        options,
+        surroundings,
+        settings,
+        shared,
+        listeners,
+        keeper,
+        upstreams,
+        stop,
+        ended,
+        probed: Some(probed),
+    };
+    let outcome = Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(running.watch());
+    for thread in threads {
+        if thread.join().is_err() {
+            return Err(Error::Worker);
+        }
+    }
+    outcome
+}
+
+/// What the main thread holds while the workers work.
+struct Running<'a> {
+    options: &'a Options,
+    surroundings: Surroundings,
+    settings: Settings,
+    shared: Arc<resolver::Shared>,
+    listeners: Arc<listener::Shared>,
+    keeper: Option<Keeper>,
+    upstreams: watch::Sender<Arc<Upstreams>>,
+    stop: watch::Sender<bool>,
+    ended: mpsc::Receiver<()>,
+    probed: Option<oneshot::Receiver<Vec<upstream::Probe>>>,
+}
+
+impl Running<'_> {
+    /// Waits for signals, for certificates to change and for the first answers of upstreams.
+    async fn watch(mut self) -> Result<(), Error> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut look = interval(CERTIFICATE_LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        notify(&[sd_notify::NotifyState::Ready]);
+        loop {
+            tokio::select! {
+                () = either(&mut terminate, &mut interrupt) => break,
+                _ = hangup.recv() => self.reload(),
+                _ = look.tick() => self.look_at_certificate(),
+                probes = probes(&mut self.probed) => receipt::upstreams(&self.settings, &probes),
+                _ = self.ended.recv() => {
+                    error!("a worker ended by itself");
+                    let _ = self.stop.send(true);
+                    return Err(Error::Worker);
+                }
+            }
+        }
+        info!("stopping: finishing the queries in flight");
+        notify(&[sd_notify::NotifyState::Stopping]);
+        // Workers that are gone need not be told.
+        let _ = self.stop.send(true);
+        while self.ended.recv().await.is_some() {}
+        Ok(())
+    }
+
+    /// Reads the configuration again. A broken one changes nothing.
+    fn reload(&mut self) {
+        notify(&[sd_notify::NotifyState::Reloading]);
+        match config::load(self.options, &self.surroundings) {
+            Ok(settings) => self.apply(settings),
+            Err(error) => error!("the configuration stays as it was: {error}"),
+        }
+        notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    fn apply(&mut self, settings: Settings) {
+        let upstreams = match Upstreams::new(&settings.upstream) {
+            Ok(upstreams) => Arc::new(upstreams),
+            Err(error) => {
+                error!("the configuration stays as it was: {error}");
+                return;
+            }
+        };
+        if let Some(keeper) = &mut self.keeper {
+            match keeper.apply(&settings) {
+                Ok(key) => replace_certificate(&self.listeners, key),
+                Err(error) => {
+                    error!("the configuration stays as it was: {error}");
+                    return;
+                }
+            }
+        }
+        if settings.access != self.settings.access {
+            let access = Access::new(settings.access.clone());
+            self.shared.access.store(Arc::new(access));
+        }
+        if settings.upstream != self.settings.upstream {
+            self.upstreams.send_replace(upstreams);
+        }
+        self.shared.apply_cache_settings(settings.cache);
+        for (part, changed) in [
+            ("[listen]", settings.listen != self.settings.listen),
+            ("[log]", settings.log != self.settings.log),
+            (
+                "cache.size",
+                settings.cache.size_octets != self.settings.cache.size_octets,
+            ),
+        ] {
+            if changed {
+                warn!("{part} changed; this takes effect when truename is started again");
+            }
+        }
+        info!("the configuration was read again");
+        self.settings = settings;
+    }
+
+    fn look_at_certificate(&mut self) {
+        let fresh = self.keeper.as_mut().and_then(Keeper::look);
+        if let Some(key) = fresh {
+            info!("the certificate was replaced");
+            replace_certificate(&self.listeners, key);
+        }
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// The probes once they are there; never again afterwards.
+async fn probes(
+    probed: &mut Option<oneshot::Receiver<Vec<upstream::Probe>>>,
+) -> Vec<upstream::Probe> {
+    if let Some(receiver) = probed {
+        let received = receiver.await;
+        *probed = None;
+        if let Ok(probes) = received {
+            return probes;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Tells systemd, if it started us. Nobody else listens.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "cannot tell systemd of a change of state");
+    }
+}
+
+fn replace_certificate(listeners: &listener::Shared, key: Arc<CertifiedKey>) {
+    if let Some(tls) = &listeners.tls {
+        tls.replace(key);
+    }
+}

@@ -1,5 +1,134 @@
-//! Placeholder for the room `cache`.
+//! Answers by key and time.
+//!
+//! A key is the lower-case question name in wire form, the type, the class, and the CD bit, as
+//! [`crate::wire::Query::key`] makes it. An entry holds ready octets in both forms, for clients
+//! with and without DO, so a hit copies and patches but encodes nothing. The cache is bounded by
+//! octets and split into shards, each under a lock that is held for one look-up.
+//!
+//! It knows keys, octets, expiry and `now`; not DNS messages, not DNSSEC, not who asks. Times are
+//! seconds of monotonic uptime ([`crate::clock::Now::uptime_s`]), so that a step of the wall clock
+//! makes nothing younger. RFC 2308 (negative answers), RFC 9520 (failures).
 
+mod entry;
 mod settings;
+mod shard;
+#[cfg(test)]
+mod tests;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use entry::{Entry, Fill, Form, Stored};
 pub use settings::Settings;
+
+use crate::{entropy, wire::Name};
+use shard::Shard;
+
+/// A shard is not made smaller than this: the largest answer must fit.
+const SHARD_OCTETS_MIN: usize = 256 * 1024;
+/// Shards at most; enough that two workers rarely meet at one lock.
+const SHARDS_MAX: usize = 64;
+
+/// The cache all listeners and workers share.
+#[derive(Debug)]
+pub struct Cache {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: ahash::RandomState,
+}
+
+impl Cache {
+    /// An empty cache.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        let wanted = settings.size_octets / SHARD_OCTETS_MIN;
+        let count = (1 << wanted.max(1).ilog2()).min(SHARDS_MAX);
+        Self {
+            shards: (0..count)
+                .map(|_| Mutex::new(Shard::new(settings.size_octets / count)))
+                .collect(),
+            // Keyed, so that nobody can make names that meet in one place of the table.
+            hasher: ahash::RandomState::with_seeds(
+                entropy::u64(),
+                entropy::u64(),
+                entropy::u64(),
+                entropy::u64(),
+            ),
+        }
+    }
+
+    /// Passes the entry under `key` to `read` and returns what that makes of it; `None` when there
+    /// is none. Entries that are no longer fresh are passed too. The shard is locked meanwhile.
+    pub fn read<R>(&self, key: &[u8], read: impl FnOnce(Entry<'_>) -> R) -> Option<R> {
+        let hash = self.hasher.hash_one(key);
+        self.shard(hash).read(hash, key).map(read)
+    }
+
+    /// Stores an answer in place of any other under its key.
+    pub fn insert(&self, stored: Stored) {
+        let hash = self.hasher.hash_one(stored.entry().key());
+        self.shard(hash)
+            .insert(hash, stored, |key| self.hasher.hash_one(key));
+    }
+
+    /// Removes what is stored under the key.
+    pub fn remove(&self, key: &[u8]) {
+        let hash = self.hasher.hash_one(key);
+        self.shard(hash).remove(hash, key);
+    }
+
+    /// Removes every answer to questions at and below `name`; the root means all.
+    pub fn remove_zone(&self, name: &Name) {
+        for shard in &self.shards {
+            lock(shard).retain(
+                |entry| !key_is_within(entry.key(), name),
+                |key| self.hasher.hash_one(key),
+            );
+        }
+    }
+
+    /// The number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Octets in use, overhead included.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).octets()).sum()
+    }
+
+    /// Passes every entry to `visit`, one shard locked at a time.
+    pub fn for_each(&self, mut visit: impl FnMut(Entry<'_>)) {
+        for shard in &self.shards {
+            for entry in lock(shard).entries() {
+                visit(entry);
+            }
+        }
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        // The table of a shard uses the hash's top seven and lowest bits; these lie between.
+        let at = usize::try_from(hash >> 40).unwrap_or(0) & (self.shards.len() - 1);
+        let shard = self.shards.get(at).or(self.shards.first());
+        lock(shard.expect("there is at least one shard, as `new` makes them"))
+    }
+}
+
+/// A panic while a shard was locked leaves it whole: every step on it is total.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the name at the front of a key is `zone` or below it.
+fn key_is_within(key: &[u8], zone: &Name) -> bool {
+    key.len()
+        .checked_sub(5)
+        .and_then(|name_len| Name::from_wire(key.get(..name_len)?).ok())
+        .is_some_and(|name| name.is_within(zone))
+}

@@ -42,7 +42,7 @@ pub(super) async fn listen<H: Handler>(
     };
     let endpoint = Endpoint::new(
         service.shared.endpoint.clone(),
-        Some(config.clone()),
+        config.clone(),
         socket,
         Arc::new(TokioRuntime),
     )?;

@@ -46,20 +46,21 @@ const HTTP3_UNIDIRECTIONAL_MAX: u32 = 8;
 pub struct Shared {
     /// The bounds of the protocols.
     pub settings: Settings,
-    /// Certificate and TLS configurations.
-    pub tls: ServerTls,
+    /// Certificate and TLS configurations; `None` when no encrypted transport is listened on.
+    pub tls: Option<ServerTls>,
     /// Who is connected.
     pub connections: Arc<Connections>,
     pub(super) endpoint: EndpointConfig,
-    pub(super) doq: quinn::ServerConfig,
-    pub(super) doh3: quinn::ServerConfig,
+    pub(super) doq: Option<quinn::ServerConfig>,
+    pub(super) doh3: Option<quinn::ServerConfig>,
     dropped_datagrams: AtomicUsize,
 }
 
 impl Shared {
-    /// Prepares what `settings` asks for.
+    /// Prepares what `settings` asks for. Without `tls` encrypted listeners refuse everybody; give
+    /// none only when there are none.
     #[must_use]
-    pub fn new(settings: Settings, tls: ServerTls) -> Self {
+    pub fn new(settings: Settings, tls: Option<ServerTls>) -> Self {
         let limits = QuicLimits {
             streams_max: u32::try_from(settings.queries_per_connection_max).unwrap_or(u32::MAX),
             unidirectional_max: 0,
@@ -72,8 +73,10 @@ impl Shared {
         Self {
             connections: Connections::new(&settings),
             endpoint: endpoint_config(),
-            doq: server_config(&tls.doq, limits),
-            doh3: server_config(&tls.doh3, http3_limits),
+            doq: tls.as_ref().map(|tls| server_config(&tls.doq, limits)),
+            doh3: tls
+                .as_ref()
+                .map(|tls| server_config(&tls.doh3, http3_limits)),
             dropped_datagrams: AtomicUsize::new(0),
             settings,
             tls,
@@ -230,10 +233,10 @@ impl<H: Handler> Connection<H> {
     }
 
     async fn speak(&self, tcp: TcpStream) {
-        let tls = &self.service.shared.tls;
-        match self.client.transport {
-            Transport::Tls => self.speak_tls(tcp, &tls.dot).await,
-            Transport::Https => self.speak_tls(tcp, &tls.doh).await,
+        match (self.client.transport, &self.service.shared.tls) {
+            (Transport::Tls, Some(tls)) => self.speak_tls(tcp, &tls.dot).await,
+            (Transport::Https, Some(tls)) => self.speak_tls(tcp, &tls.doh).await,
+            (Transport::Tls | Transport::Https, None) => {}
             _ => self.converse(tcp).await,
         }
     }

@@ -1,8 +1,13 @@
-//! The ceremony both sides share: sockets, TLS, QUIC.
+//! The ceremony both sides share: sockets, TLS, QUIC, the length framing of streams, the mapping of
+//! DNS to HTTP (RFC 7766, 7858, 8484, 9250).
 //!
-//! This room knows no query and no answer: it binds, configures and names things. Listeners and
-//! upstreams build on it.
+//! Knows no query and no answer: it binds, configures and names things. Listeners and upstreams
+//! build on it.
 
+pub mod client_quic;
+pub mod client_tls;
+pub mod doh;
+pub mod framing;
 pub mod port_owner;
 pub mod server_quic;
 pub mod server_tls;

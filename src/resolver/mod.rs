@@ -1,1 +1,250 @@
-//! Placeholder for the room `resolver`.
+//! One query's way: the order of steps between a listener and the upstreams.
+//!
+//! The first step, [`Resolver::try_answer`](crate::handler::Handler::try_answer), is the hot path,
+//! written straight through. What it cannot answer from memory takes a flight: one exchange with
+//! upstreams per question, whoever and however many ask it. Every result, failures included,
+//! becomes a packed entry, and the reply is made of that: a miss is a fill followed by a hit.
+//!
+//! Knows floors 0 and 1 and [`crate::upstream::Exchange`]; no listener, no socket, no file.
+
+mod counters;
+mod driver;
+mod fill;
+mod flights;
+mod local;
+mod scrub;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::{
+    access::{Access, Admission, Place, Waiting},
+    cache::{self, Cache, Stored},
+    clock::Now,
+    handler::{Answer, Attempt, Client, Handler},
+    reply::{self, Failure},
+    upstream::Exchange,
+    wire::{Query, rtype},
+};
+pub use counters::{Counters, PerTransport};
+use driver::Driver;
+use flights::{Flight, Flights};
+
+/// What the workers of one process share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The cache.
+    pub cache: Arc<Cache>,
+    /// The door; swapped when the configuration is read again.
+    pub access: ArcSwap<Access>,
+    /// Counters.
+    pub counters: Counters,
+    reply: reply::Settings,
+    cache_settings: ArcSwap<cache::Settings>,
+    waiting: Arc<Waiting>,
+    flights: Arc<Flights>,
+}
+
+impl Shared {
+    /// An empty cache behind a door.
+    #[must_use]
+    pub fn new(cache: cache::Settings, access: Access, reply: reply::Settings) -> Self {
+        Self {
+            cache: Arc::new(Cache::new(&cache)),
+            access: ArcSwap::from_pointee(access),
+            counters: Counters::default(),
+            reply,
+            cache_settings: ArcSwap::from_pointee(cache),
+            waiting: Arc::default(),
+            flights: Arc::new(Flights::new(ahash::RandomState::new())),
+        }
+    }
+
+    /// Takes new bounds for the times answers are kept; the cache's size stays.
+    pub fn apply_cache_settings(&self, settings: cache::Settings) {
+        self.cache_settings.store(Arc::new(settings));
+    }
+}
+
+/// Answers the queries of one worker.
+#[derive(Debug)]
+pub struct Resolver<U> {
+    shared: Arc<Shared>,
+    upstreams: ArcSwap<U>,
+}
+
+/// A query that waits for upstreams.
+#[derive(Debug)]
+pub struct Pending {
+    octets: Box<[u8]>,
+    client: Client,
+    now: Now,
+    place: Place,
+}
+
+impl<U: Exchange> Resolver<U> {
+    /// A resolver that asks `upstreams`.
+    pub fn new(shared: Arc<Shared>, upstreams: Arc<U>) -> Self {
+        Self {
+            shared,
+            upstreams: ArcSwap::new(upstreams),
+        }
+    }
+
+    /// Asks these upstreams from now on; questions on their way stay where they are.
+    pub fn apply_upstreams(&self, upstreams: Arc<U>) {
+        self.upstreams.store(upstreams);
+    }
+
+    /// Says what is wrong to the client at once.
+    fn refuse(
+        &self,
+        query: &Query<'_>,
+        client: &Client,
+        failure: &Failure,
+        now: &Now,
+        out: &mut Vec<u8>,
+    ) -> Attempt<Pending> {
+        Attempt::Answered(reply::failure(
+            &self.shared.reply,
+            query,
+            client,
+            failure,
+            now,
+            out,
+        ))
+    }
+
+    /// Flies for everybody who asks the question of `query`. The flight is a task of its own: it
+    /// goes on for the others, and for the cache, when the client that started it leaves.
+    fn take_off(&self, flight: Flight, query: &Query<'_>, now: Now) {
+        let upstreams = self.upstreams.load_full();
+        let driver = Driver {
+            deadline: now.instant + upstreams.timeout(),
+            upstreams,
+        };
+        let shared = Arc::clone(&self.shared);
+        let question = query.question();
+        let key: Box<[u8]> = Box::from(query.key());
+        tokio::spawn(async move {
+            let found = driver.resolve(&question, &shared.counters).await;
+            let now_s = Now::read().uptime_s();
+            let settings = **shared.cache_settings.load();
+            let packed = found.and_then(|found| {
+                fill::pack(&settings, &key, &question, found, now_s).ok_or_else(|| {
+                    Failure::Upstream("the answer is larger than a message".to_owned())
+                })
+            });
+            let stored = match packed {
+                Ok(stored) => Some(stored),
+                Err(failure) => {
+                    shared.counters.failures.add();
+                    fill::pack_failure(&shared.cache, &key, &failure, now_s)
+                }
+            };
+            // Nothing to land is impossible but for a key beyond all bounds; those who wait learn
+            // it by the flight's end.
+            if let Some(stored) = stored {
+                if stored.entry().ttl_s() > 0 {
+                    shared.cache.insert(stored.clone());
+                }
+                flight.land(&Arc::new(stored));
+            }
+        });
+    }
+
+    /// The fresh entry for `query`, handed to `read`.
+    fn recall<R>(
+        &self,
+        query: &Query<'_>,
+        now: &Now,
+        read: impl FnOnce(&cache::Entry<'_>) -> R,
+    ) -> Option<R> {
+        self.shared
+            .cache
+            .read(query.key(), |entry| {
+                entry.is_fresh(now.uptime_s()).then(|| read(&entry))
+            })
+            .flatten()
+    }
+
+    async fn wait(&self, query: &Query<'_>, now: Now) -> Result<Arc<Stored>, Failure> {
+        let (flight, landed) = self
+            .shared
+            .flights
+            .join(query.key())
+            .map_err(Failure::Overloaded)?;
+        if let Some(flight) = flight {
+            self.take_off(flight, query, now);
+        }
+        landed.await.map_err(|_| Failure::Internal)
+    }
+}
+
+impl<U: Exchange> Handler for Resolver<U> {
+    type Pending = Pending;
+
+    fn try_answer(&self, octets: &[u8], client: &Client, out: &mut Vec<u8>) -> Attempt<Pending> {
+        let shared = &*self.shared;
+        let now = Now::read();
+        shared.counters.queries.add(client.transport);
+        let admission = shared.access.load().admit(client.address.ip(), now.instant);
+        if admission == Admission::TooOften {
+            shared.counters.too_often.add();
+            return Attempt::Refused;
+        }
+        let query = match Query::peek(octets) {
+            Ok(query) => query,
+            Err(fault) if reply::fault(octets, fault, out) => {
+                return Attempt::Answered(Answer::default());
+            }
+            Err(_) => return Attempt::Malformed,
+        };
+        if admission == Admission::NotAllowed {
+            return self.refuse(&query, client, &Failure::NotAllowed, &now, out);
+        }
+        if query.qtype() == rtype::ANY {
+            return Attempt::Answered(local::any(&shared.reply, &query, client, &now, out));
+        }
+        let hit = self.recall(&query, &now, |entry| {
+            reply::answer(&shared.reply, &query, client, entry, &now, out)
+        });
+        if let Some(answer) = hit {
+            shared.counters.hits.add();
+            return Attempt::Answered(answer);
+        }
+        match shared.waiting.enter(client.address.ip()) {
+            Ok(place) => Attempt::Pending(Pending {
+                octets: Box::from(octets),
+                client: *client,
+                now,
+                place,
+            }),
+            Err(bound) => self.refuse(&query, client, &Failure::Overloaded(bound), &now, out),
+        }
+    }
+
+    async fn finish(&self, pending: Pending, out: &mut Vec<u8>) -> Answer {
+        let Pending {
+            octets,
+            client,
+            now,
+            place,
+        } = pending;
+        // It was read once already, so this cannot fail; if it did, no reply is the right one.
+        let Ok(query) = Query::peek(&octets) else {
+            return Answer::default();
+        };
+        let landed = self.wait(&query, now).await;
+        drop(place);
+        let now = Now::read();
+        let reply = &self.shared.reply;
+        match landed {
+            Ok(stored) => reply::answer(reply, &query, &client, &stored.entry(), &now, out),
+            Err(failure) => reply::failure(reply, &query, &client, &failure, &now, out),
+        }
+    }
+}

@@ -1,12 +1,54 @@
-//! Placeholder for the room `upstream`.
+//! The upstream resolvers: how they are written down, reached, authenticated, and chosen.
+//!
+//! A question goes in, a response that belongs to it comes out, or an error that says which
+//! upstream failed at which stage. What is sent is made from the question alone. This room keeps
+//! connections, notices dead ones, retries within a small budget, and never falls back to a less
+//! secure way. It knows nothing of clients, caching or validation.
+//!
+//! - `url`, `stamp`, `catalogue`: from text to [`UpstreamSettings`].
+//! - `select`: which upstreams are asked, and when the next one is; `health`: which are tried last.
+//! - `pool`: the connections to one upstream; `connection`: making and using one.
+//! - `udp`, `stream`, `https2`, `https3`, `quic`: one file per way of travelling.
+//! - `message`: the query's octets, and whether a response belongs to it.
+//!
+//! RFCs: 1035, 5452, 6891, 7766, 7830, 7858, 8310, 8467, 8484, 9250.
 
+pub mod catalogue;
+mod connection;
+mod error;
+mod health;
+mod https2;
+mod https3;
+mod life;
+mod message;
+mod pool;
+mod quic;
+mod race;
+mod select;
 mod settings;
+mod stamp;
+mod stream;
+mod tries;
+mod udp;
+mod url;
 
+pub use connection::DialError;
+pub use error::{ExchangeError, Failure, Stage};
+pub use select::{SetupError, Upstreams};
 pub use settings::{Pin, Settings, Strategy, UpstreamSettings};
+pub use stamp::StampError;
+pub use url::{Overrides, UrlError, parse};
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{handler::Transport, wire::Question};
+
+/// When nothing is heard for so long, something else is started beside: a fresh connection, the
+/// next address, the next upstream. Nearly all answers of a live resolver are there by then.
+const SILENT_AFTER: Duration = Duration::from_millis(600);
 
 /// Asks an upstream one question. Implemented by the upstreams of one worker, and by a scripted
 /// one in tests.
@@ -19,6 +61,9 @@ pub trait Exchange: Send + Sync + 'static {
         question: &Question,
         deadline: Instant,
     ) -> impl Future<Output = Result<Exchanged, ExchangeError>> + Send;
+
+    /// How long a client's question may take when upstreams are alive and work on it.
+    fn timeout(&self) -> Duration;
 }
 
 /// A response as it came, which matched the query's id, question and source.
@@ -32,14 +77,16 @@ pub struct Exchanged {
     pub transport: Transport,
 }
 
-/// What went wrong between us and an upstream, ordered by stage.
-#[derive(Debug)]
-pub struct ExchangeError;
-
-impl fmt::Display for ExchangeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no upstream answered")
-    }
+/// What a trial question to one upstream showed.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The name of the upstream.
+    pub upstream: Arc<str>,
+    /// How it is reached.
+    pub transport: Transport,
+    /// From the question to the answer, connection included; or what went wrong.
+    pub latency: Result<Duration, ExchangeError>,
 }
 
-impl std::error::Error for ExchangeError {}
+#[cfg(test)]
+mod tests;

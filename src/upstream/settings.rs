@@ -7,6 +7,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::handler::Transport;
 
+pub use crate::net::client_tls::Pin;
+
 /// The upstream resolvers and how to choose among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -48,13 +50,4 @@ pub struct UpstreamSettings {
     pub pins: Vec<Pin>,
     /// Share of the traffic under the strategy `weighted`.
     pub weight: u32,
-}
-
-/// A digest that must be found in the certificate chain an upstream presents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pin {
-    /// SHA-256 of the leaf's subject public key info (RFC 7858, section 4.2).
-    Spki([u8; 32]),
-    /// SHA-256 of the to-be-signed octets of any certificate of the chain (DNS stamps).
-    TbsCertificate([u8; 32]),
 }

@@ -4,9 +4,17 @@
 //! Knows nothing of sockets, time or policy. Everything here reads hostile input: no function
 //! panics, allocates by a count field, or takes more than linear time.
 
+mod encode;
 mod name;
+mod query;
+mod rdata;
+mod response;
 
+pub use encode::Records;
 pub use name::{LABEL_MAX_OCTETS, Labels, NAME_MAX_OCTETS, Name, NameError};
+pub use query::{Edns, Fault, Query, option};
+pub use rdata::name_ranges;
+pub use response::ResponseError;
 
 /// The most octets a message has on streams (RFC 1035, section 4.2.2).
 pub const MESSAGE_MAX_OCTETS: usize = 65_535;

@@ -169,7 +169,7 @@ impl House {
         let (key, roots) = certificate();
         let bound = bind(&settings, workers).unwrap();
         let addresses = bound.addresses();
-        let shared = Arc::new(Shared::new(settings, ServerTls::new(key).unwrap()));
+        let shared = Arc::new(Shared::new(settings, Some(ServerTls::new(key).unwrap())));
         let handler = Arc::new(Canned::default());
         let stop = watch::Sender::new(false);
         let workers = bound

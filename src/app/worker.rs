@@ -1,0 +1,85 @@
+//! One worker: a thread with a runtime, sockets, a resolver and upstream connections of its own.
+//!
+//! Workers share the cache, the flights and nothing that a query must wait for; a query is read,
+//! answered and written on one thread.
+
+use std::{io, sync::Arc, thread};
+
+use tokio::{
+    runtime::Builder,
+    sync::{mpsc, oneshot, watch},
+};
+use tracing::error;
+
+use crate::{
+    listener::{self, WorkerSockets},
+    resolver::{self, Resolver},
+    upstream::{Probe, Upstreams},
+};
+
+/// What a worker is given.
+pub(super) struct Share {
+    /// Its number, from 0.
+    pub(super) number: usize,
+    /// Its sockets.
+    pub(super) sockets: WorkerSockets,
+    /// The listeners' part that all workers have in common.
+    pub(super) listeners: Arc<listener::Shared>,
+    /// The resolver's part that all workers have in common.
+    pub(super) resolver: Arc<resolver::Shared>,
+    /// The upstreams, and what replaces them later; each worker makes connections of its own.
+    pub(super) upstreams: watch::Receiver<Arc<Upstreams>>,
+    /// Turns true when it is time to stop.
+    pub(super) stop: watch::Receiver<bool>,
+    /// Asks the upstreams once and says how that went, if wanted.
+    pub(super) probe: Option<oneshot::Sender<Vec<Probe>>>,
+    /// Closed when the worker has ended, however it did.
+    pub(super) alive: mpsc::Sender<()>,
+}
+
+/// Starts a worker's thread.
+pub(super) fn start(share: Share) -> io::Result<thread::JoinHandle<()>> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new()
+        .name(format!("worker-{}", share.number))
+        .spawn(move || runtime.block_on(work(share)))
+}
+
+async fn work(share: Share) {
+    let Share {
+        number: _,
+        sockets,
+        listeners,
+        resolver,
+        mut upstreams,
+        stop,
+        probe,
+        alive,
+    } = share;
+    let built = Arc::new(upstreams.borrow_and_update().for_worker());
+    if let Some(probe) = probe {
+        let upstreams = Arc::clone(&built);
+        tokio::spawn(async move {
+            // Nobody may want to know any more when the process ends at once.
+            let _ = probe.send(upstreams.probe().await);
+        });
+    }
+    let resolver = Arc::new(Resolver::new(resolver, built));
+    let following = tokio::spawn(follow(upstreams, Arc::clone(&resolver)));
+    if let Err(error) = listener::serve(sockets, resolver, listeners, stop).await {
+        error!(%error, "a listener failed");
+    }
+    following.abort();
+    drop(alive);
+}
+
+/// Gives the resolver new upstreams whenever they change.
+async fn follow(
+    mut upstreams: watch::Receiver<Arc<Upstreams>>,
+    resolver: Arc<Resolver<Upstreams>>,
+) {
+    while upstreams.changed().await.is_ok() {
+        let new = upstreams.borrow_and_update().for_worker();
+        resolver.apply_upstreams(Arc::new(new));
+    }
+}

@@ -1,0 +1,271 @@
+//! One cached answer, packed into one allocation.
+//!
+//! ```text
+//! stored_s ttl_s retry flags rcode key_len | form | form, if they differ | key | TTL offsets and records | ... | EDE
+//! ```
+
+use crate::wire::Records;
+
+/// Octets of the fixed head.
+const HEAD_OCTETS: usize = 14;
+/// Octets of one form's counts: answers, authorities, records' octets, TTL offsets.
+const FORM_OCTETS: usize = 8;
+
+const FLAG_SECURE: u8 = 0x01;
+const FLAG_TWO_FORMS: u8 = 0x02;
+const FLAG_FAILURE: u8 = 0x04;
+const FLAG_EDE: u8 = 0x08;
+/// Set by the cache when the entry is read; cleared when eviction passes it.
+const FLAG_VISITED: u8 = 0x80;
+
+/// What is to be stored: a finished answer to one question.
+#[derive(Clone, Copy, Debug)]
+pub struct Fill<'a> {
+    /// The answer's rcode.
+    pub rcode: u8,
+    /// How long it may be kept, seconds.
+    pub ttl_s: u32,
+    /// Whether every record was proved from a trust anchor: AD may be set.
+    pub secure: bool,
+    /// Whether this is a failure to resolve (RFC 9520), not an answer; and how many came before it
+    /// in a row.
+    pub failure: Option<u8>,
+    /// An extended DNS error that explains the answer (RFC 8914): code and text.
+    pub extended_error: Option<(u16, &'a str)>,
+    /// The records for clients that set DO.
+    pub with_dnssec: &'a Records,
+    /// The records for clients that did not.
+    pub plain: &'a Records,
+}
+
+/// A packed answer that owns its octets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored(Box<[u8]>);
+
+/// A view of a packed answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a>(&'a [u8]);
+
+/// The records of an answer in the form for one kind of client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Form<'a> {
+    /// Number of records of the answer section.
+    pub answers: u16,
+    /// Number of records of the authority section.
+    pub authorities: u16,
+    /// The records' octets, to stand behind the question.
+    pub records: &'a [u8],
+    ttl_offsets: &'a [u8],
+}
+
+impl<'a> Form<'a> {
+    /// Offsets of the TTL fields within `records`.
+    pub fn ttl_offsets(&self) -> impl Iterator<Item = usize> + use<'a> {
+        let (pairs, _) = self.ttl_offsets.as_chunks::<2>();
+        pairs
+            .iter()
+            .map(|pair| usize::from(u16::from_be_bytes(*pair)))
+    }
+}
+
+impl Stored {
+    /// Packs an answer under its key, stored at `now_s`. `None` when it is larger than a message.
+    #[must_use]
+    pub fn pack(key: &[u8], fill: &Fill<'_>, now_s: u32) -> Option<Self> {
+        let two_forms = fill.plain != fill.with_dnssec;
+        let forms = [Some(fill.with_dnssec), two_forms.then_some(fill.plain)];
+        let body: usize = forms
+            .iter()
+            .flatten()
+            .map(|form| FORM_OCTETS + 2 * form.ttl_offsets.len() + form.octets.len())
+            .sum();
+        let text = fill.extended_error.map_or("", |(_, text)| text);
+        let mut out = Vec::with_capacity(HEAD_OCTETS + body + key.len() + 2 + text.len());
+        out.extend_from_slice(&now_s.to_be_bytes());
+        out.extend_from_slice(&fill.ttl_s.to_be_bytes());
+        out.push(fill.failure.unwrap_or(0));
+        let mut flags = 0;
+        for (flag, set) in [
+            (FLAG_SECURE, fill.secure),
+            (FLAG_TWO_FORMS, two_forms),
+            (FLAG_FAILURE, fill.failure.is_some()),
+            (FLAG_EDE, fill.extended_error.is_some()),
+        ] {
+            if set {
+                flags |= flag;
+            }
+        }
+        out.push(flags);
+        out.push(fill.rcode);
+        out.push(0);
+        out.extend_from_slice(&u16::try_from(key.len()).ok()?.to_be_bytes());
+        for form in forms.iter().flatten() {
+            out.extend_from_slice(&form.answers.to_be_bytes());
+            out.extend_from_slice(&form.authorities.to_be_bytes());
+            out.extend_from_slice(&u16::try_from(form.octets.len()).ok()?.to_be_bytes());
+            out.extend_from_slice(&u16::try_from(form.ttl_offsets.len()).ok()?.to_be_bytes());
+        }
+        out.extend_from_slice(key);
+        for form in forms.iter().flatten() {
+            for offset in &form.ttl_offsets {
+                out.extend_from_slice(&offset.to_be_bytes());
+            }
+            out.extend_from_slice(&form.octets);
+        }
+        if let Some((code, text)) = fill.extended_error {
+            out.extend_from_slice(&code.to_be_bytes());
+            out.extend_from_slice(text.as_bytes());
+        }
+        Some(Self(out.into_boxed_slice()))
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn entry(&self) -> Entry<'_> {
+        Entry(&self.0)
+    }
+
+    /// Octets of the allocation.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Marks the entry as read, for the eviction.
+    pub(super) fn visit(&mut self) {
+        if let Some(flags) = self.0.get_mut(9) {
+            *flags |= FLAG_VISITED;
+        }
+    }
+
+    /// Whether the entry was read since the last call.
+    pub(super) fn take_visit(&mut self) -> bool {
+        let Some(flags) = self.0.get_mut(9) else {
+            return false;
+        };
+        let visited = *flags & FLAG_VISITED != 0;
+        *flags &= !FLAG_VISITED;
+        visited
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// The key it is stored under.
+    #[must_use]
+    pub fn key(&self) -> &'a [u8] {
+        let start = self.key_start();
+        self.0
+            .get(start..start + self.key_len())
+            .unwrap_or_default()
+    }
+
+    /// Seconds since the answer was stored.
+    #[must_use]
+    pub fn age_s(&self, now_s: u32) -> u32 {
+        now_s.saturating_sub(self.u32_at(0))
+    }
+
+    /// The time to live it was stored with, seconds.
+    #[must_use]
+    pub fn ttl_s(&self) -> u32 {
+        self.u32_at(4)
+    }
+
+    /// Whether it may still be given out at `now_s`.
+    #[must_use]
+    pub fn is_fresh(&self, now_s: u32) -> bool {
+        self.age_s(now_s) < self.ttl_s()
+    }
+
+    /// The answer's rcode.
+    #[must_use]
+    pub fn rcode(&self) -> u8 {
+        self.0.get(10).copied().unwrap_or(0)
+    }
+
+    /// Whether every record was proved from a trust anchor.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.has(FLAG_SECURE)
+    }
+
+    /// For a failure, how many came before it in a row.
+    #[must_use]
+    pub fn failure(&self) -> Option<u8> {
+        self.has(FLAG_FAILURE)
+            .then(|| self.0.get(8).copied().unwrap_or(0))
+    }
+
+    /// The extended DNS error that explains the answer: code and text.
+    #[must_use]
+    pub fn extended_error(&self) -> Option<(u16, &'a str)> {
+        if !self.has(FLAG_EDE) {
+            return None;
+        }
+        let mut at = self.key_start() + self.key_len();
+        for index in 0..=usize::from(self.has(FLAG_TWO_FORMS)) {
+            let (records, offsets) = self.form_sizes(index);
+            at += records + 2 * offsets;
+        }
+        let (code, text) = self.0.get(at..)?.split_first_chunk::<2>()?;
+        Some((u16::from_be_bytes(*code), std::str::from_utf8(text).ok()?))
+    }
+
+    /// The records for a client that did or did not set DO.
+    #[must_use]
+    pub fn form(&self, dnssec_ok: bool) -> Form<'a> {
+        let index = usize::from(!dnssec_ok && self.has(FLAG_TWO_FORMS));
+        let mut at = self.key_start() + self.key_len();
+        if index == 1 {
+            let (records, offsets) = self.form_sizes(0);
+            at += records + 2 * offsets;
+        }
+        let (records, offsets) = self.form_sizes(index);
+        let records_at = at + 2 * offsets;
+        let counts_at = HEAD_OCTETS + index * FORM_OCTETS;
+        Form {
+            answers: self.u16_at(counts_at),
+            authorities: self.u16_at(counts_at + 2),
+            ttl_offsets: self.0.get(at..records_at).unwrap_or_default(),
+            records: self
+                .0
+                .get(records_at..records_at + records)
+                .unwrap_or_default(),
+        }
+    }
+
+    fn key_len(&self) -> usize {
+        usize::from(self.u16_at(12))
+    }
+
+    fn key_start(&self) -> usize {
+        HEAD_OCTETS + FORM_OCTETS * (1 + usize::from(self.has(FLAG_TWO_FORMS)))
+    }
+
+    /// Octets of records and number of TTL offsets of the form at `index`.
+    fn form_sizes(&self, index: usize) -> (usize, usize) {
+        let at = HEAD_OCTETS + index * FORM_OCTETS + 4;
+        (
+            usize::from(self.u16_at(at)),
+            usize::from(self.u16_at(at + 2)),
+        )
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.0.get(9).is_some_and(|flags| flags & flag != 0)
+    }
+
+    fn u16_at(&self, at: usize) -> u16 {
+        match self.0.get(at..at + 2) {
+            Some(&[high, low]) => u16::from_be_bytes([high, low]),
+            _ => 0,
+        }
+    }
+
+    fn u32_at(&self, at: usize) -> u32 {
+        match self.0.get(at..at + 4) {
+            Some(&[a, b, c, d]) => u32::from_be_bytes([a, b, c, d]),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+use super::*;
+use crate::wire::Records;
+
+fn records(octets: usize) -> Records {
+    Records {
+        answers: 1,
+        authorities: 0,
+        octets: vec![7; octets],
+        ttl_offsets: vec![6],
+    }
+}
+
+fn key(name: &str) -> Vec<u8> {
+    let mut key = Name::parse(name).unwrap().as_wire().to_vec();
+    key.extend_from_slice(&[0, 1, 0, 1, 0]);
+    key
+}
+
+fn stored(key: &[u8], octets: usize, now_s: u32) -> Stored {
+    let records = records(octets);
+    let fill = Fill {
+        rcode: 0,
+        ttl_s: 60,
+        secure: false,
+        failure: None,
+        extended_error: None,
+        with_dnssec: &records,
+        plain: &records,
+    };
+    Stored::pack(key, &fill, now_s).unwrap()
+}
+
+fn cache(size_octets: usize) -> Cache {
+    Cache::new(&Settings {
+        size_octets,
+        ..Settings::default()
+    })
+}
+
+#[test]
+fn what_is_stored_is_read_in_both_forms() {
+    let with_dnssec = Records {
+        answers: 2,
+        authorities: 1,
+        octets: vec![1; 90],
+        ttl_offsets: vec![6, 22, 40],
+    };
+    let plain = records(16);
+    let fill = Fill {
+        rcode: 3,
+        ttl_s: 60,
+        secure: true,
+        failure: None,
+        extended_error: Some((6, "www.example. A: why")),
+        with_dnssec: &with_dnssec,
+        plain: &plain,
+    };
+    let stored = Stored::pack(&key("www.example"), &fill, 1000).unwrap();
+    let entry = stored.entry();
+    assert_eq!(entry.key(), key("www.example"));
+    assert_eq!(
+        (entry.rcode(), entry.ttl_s(), entry.age_s(1010)),
+        (3, 60, 10)
+    );
+    assert!(entry.is_secure() && entry.failure().is_none());
+    assert!(entry.is_fresh(1059) && !entry.is_fresh(1060));
+    assert_eq!(entry.extended_error(), Some((6, "www.example. A: why")));
+    let form = entry.form(true);
+    assert_eq!((form.answers, form.authorities), (2, 1));
+    assert_eq!(form.records, [1; 90]);
+    assert_eq!(form.ttl_offsets().collect::<Vec<_>>(), [6, 22, 40]);
+    let form = entry.form(false);
+    assert_eq!((form.answers, form.authorities), (1, 0));
+    assert_eq!(form.records, [7; 16]);
+    assert_eq!(form.ttl_offsets().collect::<Vec<_>>(), [6]);
+}
+
+#[test]
+fn a_clock_that_steps_back_makes_nothing_younger_than_new() {
+    let stored = stored(&key("a"), 16, 1000);
+    assert_eq!(stored.entry().age_s(10), 0);
+}
+
+#[test]
+fn a_new_answer_replaces_the_old() {
+    let cache = cache(1 << 20);
+    cache.insert(stored(&key("a"), 16, 1));
+    cache.insert(stored(&key("a"), 20, 2));
+    assert_eq!(cache.len(), 1);
+    let len = cache.read(&key("a"), |entry| entry.form(false).records.len());
+    assert_eq!(len, Some(20));
+}
+
+#[test]
+fn the_cache_never_exceeds_its_size_and_keeps_names_in_use() {
+    let size = 1 << 20;
+    let cache = cache(size);
+    let in_use: Vec<Vec<u8>> = (0..20).map(|i| key(&format!("used{i}.example"))).collect();
+    for key in &in_use {
+        cache.insert(stored(key, 100, 1));
+    }
+    for i in 0..30_000 {
+        cache.insert(stored(&key(&format!("once{i}.example")), 1_200, 1));
+        let used = &in_use[i % 20];
+        assert!(cache.read(used, |_| ()).is_some(), "evicted after {i}");
+    }
+    assert!(cache.octets() <= size);
+    assert!(cache.octets() > size / 2);
+}
+
+#[test]
+fn an_answer_larger_than_a_shard_is_not_kept() {
+    let cache = cache(16 * 1024);
+    cache.insert(stored(&key("big"), 60_000, 1));
+    assert!(cache.is_empty());
+    cache.insert(stored(&key("small"), 16, 1));
+    assert_eq!(cache.len(), 1);
+}
+
+#[test]
+fn flushing_takes_a_name_a_zone_or_all() {
+    let cache = cache(1 << 20);
+    for name in ["example", "a.example", "b.a.example", "other"] {
+        cache.insert(stored(&key(name), 16, 1));
+    }
+    cache.remove(&key("example"));
+    assert_eq!(cache.len(), 3);
+    cache.remove_zone(&Name::parse("a.example").unwrap());
+    assert_eq!(cache.len(), 1);
+    assert!(cache.read(&key("other"), |_| ()).is_some());
+    cache.remove_zone(&Name::root());
+    assert!(cache.is_empty());
+    assert_eq!(cache.octets(), 0);
+}
+
+#[test]
+fn failures_count_what_came_before() {
+    let records = Records::default();
+    let fill = Fill {
+        rcode: 2,
+        ttl_s: 5,
+        secure: false,
+        failure: Some(3),
+        extended_error: Some((22, "")),
+        with_dnssec: &records,
+        plain: &records,
+    };
+    let stored = Stored::pack(&key("a"), &fill, 1).unwrap();
+    assert_eq!(stored.entry().failure(), Some(3));
+    assert_eq!(stored.entry().extended_error(), Some((22, "")));
+    assert_eq!(stored.entry().form(true), Form::default());
+}

@@ -1,0 +1,343 @@
+//! The configuration file as written: which keys there are and what type each has. Every key is
+//! optional; the defaults named here are applied in `check`.
+//!
+//! Each field says meaning, range, default and what a reload does with a change: *live* (swapped
+//! under running queries), *rebuilt* (that part closes and opens again), or *restart* (reported,
+//! not applied).
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use toml::de::DeTable;
+
+use super::{
+    problem::Collector,
+    settings::{Level, LogFormat},
+    table::{Table, Written, nearest},
+    values,
+};
+use crate::access::Network;
+
+/// A key that may be absent.
+pub(super) type Key<T> = Option<Written<T>>;
+/// A list that may be absent; an empty one is not the same.
+pub(super) type List<T> = Option<Vec<Written<T>>>;
+
+/// The file as written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct File {
+    pub(super) listen: Listen,
+    pub(super) tls: Tls,
+    pub(super) access: Access,
+    /// `[[upstream]]`, in order; none means `quad9`, then `cloudflare`. Rebuilt, each by itself.
+    pub(super) upstreams: Vec<Written<Upstream>>,
+    pub(super) forward: Forward,
+    pub(super) cache: Cache,
+    pub(super) state: State,
+    pub(super) log: Log,
+}
+
+/// `[listen]`: where clients are served. An absent list means the unprivileged port of that
+/// transport on loopback, an empty one switches the transport off. Rebuilt, each by itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listen {
+    /// UDP and TCP; default `127.0.0.1:5300` and `[::1]:5300`.
+    pub(super) dns: List<SocketAddr>,
+    /// DNS over TLS; default port 8853.
+    pub(super) dot: List<SocketAddr>,
+    /// DNS over QUIC; default port 8853.
+    pub(super) doq: List<SocketAddr>,
+    /// DNS over HTTPS, all versions; default port 8443.
+    pub(super) doh: List<SocketAddr>,
+    /// Path of the DoH endpoint; default `/dns-query`. Live.
+    pub(super) doh_path: Key<String>,
+}
+
+/// `[tls]`: what the encrypted listeners show. Live.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tls {
+    /// PEM file with the chain; needs `key`. Default: a local CA makes one.
+    pub(super) certificate: Key<PathBuf>,
+    /// PEM file with the private key; needs `certificate`.
+    pub(super) key: Key<PathBuf>,
+    /// Host names and addresses of the certificate that the local CA makes.
+    pub(super) names: List<String>,
+}
+
+/// `[access]`: who may ask. Live.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Access {
+    /// `loopback`, `private`, `link-local`, `all`, addresses, networks; default the first three.
+    pub(super) allow: List<Vec<Network>>,
+    /// Queries per second and client prefix; default 0, which is any number.
+    pub(super) rate_limit: Key<u64>,
+}
+
+/// One `[[upstream]]`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Upstream {
+    /// URL, DNS stamp or name in the catalogue. The one key that must be there.
+    pub(super) url: Key<String>,
+    /// Name in logs and metrics; default from the URL.
+    pub(super) name: Key<String>,
+    /// Name its certificate must have; default from the URL.
+    pub(super) server_name: Key<String>,
+    /// Where it is, so that its host name needs no lookup.
+    pub(super) addresses: List<IpAddr>,
+    /// PEM file with roots trusted for this upstream beside the public ones.
+    pub(super) ca: Key<PathBuf>,
+    /// `sha256/` and the base64 digest of a public key, one of which must match.
+    pub(super) pin: List<String>,
+}
+
+/// `[forward]`: how upstreams are used. Live.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Forward {
+    /// How long a working upstream may take; 100 ms to 30 s, default 4 s.
+    pub(super) timeout: Key<Duration>,
+}
+
+/// `[cache]`. Size: restart; the rest live, for what is stored from then on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cache {
+    /// Memory of all entries, octets; 64 KiB to 64 GiB, default 32 MiB.
+    pub(super) size: Key<u64>,
+    /// Shortest time a positive answer is kept; whole seconds, default 0.
+    pub(super) min_ttl: Key<Duration>,
+    /// Longest time anything is kept; whole seconds, default 1 day.
+    pub(super) max_ttl: Key<Duration>,
+    /// Longest time a negative answer is kept; whole seconds, default 1 hour.
+    pub(super) max_negative_ttl: Key<Duration>,
+}
+
+/// `[state]`. Restart.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    /// Directory for the local CA and all else that outlives the process; default from the
+    /// surroundings.
+    pub(super) directory: Key<PathBuf>,
+}
+
+/// `[log]`. Live.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Log {
+    /// `error`, `warn`, `info` (default), `debug` or `trace`.
+    pub(super) level: Key<Level>,
+    /// `text` (default) or `json`.
+    pub(super) format: Key<LogFormat>,
+}
+
+/// Takes the file's tables apart; what is wrong goes to `problems`, and its key stays absent.
+pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
+    let mut root = Table::root(root, problems);
+    let file = File {
+        listen: root.table("listen", |listen| Listen {
+            dns: listen.texts("dns", "127.0.0.1:53", |text| {
+                values::socket_address(text, 53)
+            }),
+            dot: listen.texts("dot", "127.0.0.1:853", |text| {
+                values::socket_address(text, 853)
+            }),
+            doq: listen.texts("doq", "127.0.0.1:853", |text| {
+                values::socket_address(text, 853)
+            }),
+            doh: listen.texts("doh", "127.0.0.1:443", |text| {
+                values::socket_address(text, 443)
+            }),
+            doh_path: listen.text("doh_path", "/dns-query", doh_path),
+        }),
+        tls: root.table("tls", |tls| Tls {
+            certificate: tls.text("certificate", "fullchain.pem", path),
+            key: tls.text("key", "key.pem", path),
+            names: tls.texts("names", "router.lan", tls_name),
+        }),
+        access: root.table("access", |access| Access {
+            allow: access.texts("allow", "private", networks),
+            rate_limit: access.count("rate_limit", u64::from(u32::MAX)),
+        }),
+        upstreams: root.tables("upstream", |upstream| {
+            upstream.count("weight", u64::from(u32::MAX));
+            Upstream {
+                url: upstream.text("url", "quad9", filled),
+                name: upstream.text("name", "office", filled),
+                server_name: upstream.text("server_name", "dns.example", filled),
+                addresses: upstream.texts("addresses", "192.0.2.1", address),
+                ca: upstream.text("ca", "ca.pem", path),
+                pin: upstream.texts("pin", "sha256/…", filled),
+            }
+        }),
+        forward: root.table("forward", |forward| {
+            let strategies = ["fastest", "ordered", "weighted", "spread"];
+            forward.text("strategy", "ordered", |text| one_of(text, &strategies));
+            Forward {
+                timeout: forward.text("timeout", "4s", values::duration),
+            }
+        }),
+        cache: root.table("cache", |cache| {
+            cache.text("serve_stale", "0s", values::duration);
+            cache.flag("prefetch");
+            cache.text("file", "cache.bin", path);
+            Cache {
+                size: cache.size("size", values::size),
+                min_ttl: cache.text("min_ttl", "0s", whole_seconds),
+                max_ttl: cache.text("max_ttl", "1d", whole_seconds),
+                max_negative_ttl: cache.text("max_negative_ttl", "1h", whole_seconds),
+            }
+        }),
+        state: root.table("state", |state| State {
+            directory: state.text("directory", "/var/lib/truename", path),
+        }),
+        log: root.table("log", |log| {
+            log.text("queries", "off", |text| {
+                one_of(text, &["off", "sampled", "all"])
+            });
+            Log {
+                level: log.text("level", "info", |text| named(text, &Level::ALL)),
+                format: log.text("format", "text", |text| named(text, &LogFormat::ALL)),
+            }
+        }),
+    };
+    read_unbuilt(&mut root);
+    root.finish();
+    file
+}
+
+/// The tables of which nothing is built yet: their keys are known and their types checked, so that
+/// a spelling mistake is told apart from a missing feature. What they ask for, `unbuilt` refuses.
+fn read_unbuilt(root: &mut Table<'_, '_, '_>) {
+    root.tables("route", |route| {
+        route.texts("zones", "corp.example", filled);
+        route.texts("upstreams", "office", filled);
+        route.text("dnssec", "off", |text| one_of(text, &["on", "off"]));
+    });
+    root.table("dnssec", |dnssec| {
+        dnssec.flag("validate");
+        dnssec.texts("trust_anchors", "root.key", path);
+        dnssec.texts("negative_trust_anchors", "broken.example", filled);
+        dnssec.flag("sha1");
+        dnssec.text("skew", "5m", values::duration);
+    });
+    root.table("names", |names| {
+        names.texts("hosts", "/etc/hosts", path);
+        names.flag("special_use");
+        names.flag("rebinding_protection");
+        names.texts("rebinding_allow", "plex.direct", filled);
+    });
+    root.tables("record", |record| {
+        record.text("name", "nas.lan", filled);
+        record.text("type", "A", filled);
+        record.text("data", "192.168.1.5", filled);
+        record.text("ttl", "5m", values::duration);
+    });
+    root.table("admin", |admin| {
+        admin.texts("http", "127.0.0.1:8053", |text| {
+            values::socket_address(text, 8053)
+        });
+        admin.text("socket", "truename.sock", path);
+    });
+}
+
+fn filled(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("is empty; write a value or remove the key".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    filled(text).map(PathBuf::from)
+}
+
+fn whole_seconds(text: &str) -> Result<Duration, String> {
+    let duration = values::duration(text)?;
+    if duration.subsec_millis() != 0 {
+        return Err(format!(
+            "{text:?} is not a whole number of seconds; write it as \"{}s\"",
+            duration.as_secs().saturating_add(1)
+        ));
+    }
+    if duration.as_secs() > u64::from(i32::MAX.unsigned_abs()) {
+        return Err(format!(
+            "{text:?} is longer than a TTL can be (RFC 2181, section 8); write \"1d\""
+        ));
+    }
+    Ok(duration)
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| {
+        if let Ok(with_port) = text.parse::<SocketAddr>() {
+            let address = with_port.ip();
+            return format!("{text:?} has a port, which belongs into `url`; write \"{address}\"");
+        }
+        format!("{text:?} is not an IP address; write it like \"192.0.2.1\" or \"2001:db8::1\"")
+    })
+}
+
+fn networks(text: &str) -> Result<Vec<Network>, String> {
+    Network::parse(text).ok_or_else(|| {
+        let words = ["loopback", "private", "link-local", "all"];
+        match nearest(text, &words) {
+            Some(word) => format!("{text:?} is not a network; did you mean \"{word}\"?"),
+            None => format!(
+                "{text:?} is not a network; write \"loopback\", \"private\", \"link-local\", \
+                 \"all\", or a prefix such as \"192.168.1.0/24\""
+            ),
+        }
+    })
+}
+
+/// The path of the DoH endpoint, without the `{?dns}` that URI templates have (RFC 8484).
+fn doh_path(text: &str) -> Result<String, String> {
+    let plain = text.split(['{', '?', '#']).next().unwrap_or("");
+    let printable = plain.bytes().all(|octet| octet.is_ascii_graphic());
+    if plain == text && printable && text.starts_with('/') {
+        return Ok(text.to_owned());
+    }
+    let instead = if printable && !plain.is_empty() {
+        format!("/{}", plain.trim_start_matches('/'))
+    } else {
+        "/dns-query".to_owned()
+    };
+    Err(format!("{text:?} is not a path; write it as \"{instead}\""))
+}
+
+/// A host name or an address, as a certificate names them.
+fn tls_name(text: &str) -> Result<String, String> {
+    let host = text.strip_suffix('.').unwrap_or(text);
+    match rustls::pki_types::ServerName::try_from(host) {
+        Ok(_) => Ok(host.to_ascii_lowercase()),
+        Err(_) => Err(format!(
+            "{text:?} is neither a host name nor an IP address; write it like \"router.lan\" or \
+             \"192.168.1.1\", without port or wildcard"
+        )),
+    }
+}
+
+fn one_of(text: &str, known: &[&'static str]) -> Result<(), String> {
+    if known.contains(&text) {
+        Ok(())
+    } else {
+        Err(not_one_of(text, known))
+    }
+}
+
+fn named<T: Copy>(text: &str, known: &[(&'static str, T)]) -> Result<T, String> {
+    let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+    known
+        .iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| not_one_of(text, &names))
+}
+
+fn not_one_of(text: &str, known: &[&str]) -> String {
+    let quoted: Vec<String> = known.iter().map(|name| format!("\"{name}\"")).collect();
+    format!(
+        "{text:?} is not known here; write one of {}",
+        quoted.join(", ")
+    )
+}

@@ -1,0 +1,36 @@
+//! What the resolver counts.
+
+use crate::{handler::Transport, metrics::Counter};
+
+/// The resolver's counters, shared by all workers.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Queries received by transport, malformed ones included.
+    pub queries: PerTransport,
+    /// Queries answered from the cache.
+    pub hits: Counter,
+    /// Questions asked of upstreams, retries not counted.
+    pub exchanges: Counter,
+    /// Flights that ended without an answer.
+    pub failures: Counter,
+    /// Queries not answered because their client asks too often.
+    pub too_often: Counter,
+}
+
+/// One number for each transport.
+#[derive(Debug, Default)]
+pub struct PerTransport([Counter; Transport::ALL.len()]);
+
+impl PerTransport {
+    /// Adds one for `transport`.
+    pub fn add(&self, transport: Transport) {
+        if let Some(counter) = self.0.get(transport as usize) {
+            counter.add();
+        }
+    }
+
+    /// The number for `transport`.
+    pub fn value(&self, transport: Transport) -> u64 {
+        self.0.get(transport as usize).map_or(0, Counter::value)
+    }
+}

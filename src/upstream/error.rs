@@ -1,0 +1,203 @@
+//! What went wrong between us and an upstream.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use thiserror::Error;
+
+/// Why an exchange gave no response.
+#[derive(Clone, Debug, Error)]
+#[error("upstream {upstream}: {failure}")]
+pub struct ExchangeError {
+    upstream: Arc<str>,
+    #[source]
+    failure: Failure,
+    silent: bool,
+}
+
+impl ExchangeError {
+    pub(super) const fn new(upstream: Arc<str>, failure: Failure) -> Self {
+        Self {
+            upstream,
+            failure,
+            silent: false,
+        }
+    }
+
+    /// The upstream gave no sign of life at all.
+    pub(super) const fn silent(upstream: Arc<str>) -> Self {
+        Self {
+            upstream,
+            failure: Failure::Silent,
+            silent: true,
+        }
+    }
+
+    /// An error of `upstream` for tests of other rooms that need one.
+    #[cfg(test)]
+    #[must_use]
+    pub fn for_test(upstream: &str, silent: bool) -> Self {
+        if silent {
+            Self::silent(Arc::from(upstream))
+        } else {
+            Self::new(Arc::from(upstream), Failure::Lost("test".into()))
+        }
+    }
+
+    /// The name of the upstream that was tried last.
+    #[must_use]
+    pub fn upstream(&self) -> &Arc<str> {
+        &self.upstream
+    }
+
+    /// What failed.
+    #[must_use]
+    pub fn failure(&self) -> &Failure {
+        &self.failure
+    }
+
+    /// Where it failed.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.failure.stage()
+    }
+
+    /// The stage as a metric label.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        self.stage().label()
+    }
+
+    /// Whether asking again soon could help: false only for what a person must put right.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self.failure, Failure::Handshake { .. })
+    }
+
+    /// Whether no upstream showed any sign of life, so that the network is likely down (EDE 23)
+    /// rather than the upstream working on it.
+    #[must_use]
+    pub const fn is_silent(&self) -> bool {
+        self.silent
+    }
+}
+
+/// The step of an exchange that failed, in the order in which they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Making the connection.
+    Connect,
+    /// TLS or QUIC, certificates included.
+    Handshake,
+    /// Handing over the query.
+    Send,
+    /// Waiting for the response.
+    Receive,
+    /// Understanding the response.
+    Parse,
+    /// Comparing the response with the query.
+    Mismatch,
+}
+
+impl Stage {
+    /// The name in logs and metric labels.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Handshake => "handshake",
+            Self::Send => "send",
+            Self::Receive => "receive",
+            Self::Parse => "parse",
+            Self::Mismatch => "mismatch",
+        }
+    }
+}
+
+/// One failure, by stage. The upstream or the network is at fault unless a variant says otherwise.
+#[derive(Clone, Debug, Error)]
+pub enum Failure {
+    /// No connection could be made.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// Where to.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: Arc<io::Error>,
+    },
+    /// Connection and handshake did not end in time.
+    #[error("no connection to {address} in time")]
+    ConnectTimeout {
+        /// Where to.
+        address: SocketAddr,
+    },
+    /// TLS or QUIC failed. Often the configuration is at fault: a wrong name, a missing `ca`.
+    #[error("no secure connection to {address}: {reason}")]
+    Handshake {
+        /// Where to.
+        address: SocketAddr,
+        /// Why, in plain words.
+        reason: String,
+    },
+    /// Too many queries wait already; we refuse to queue more.
+    #[error("too many queries wait for this upstream")]
+    Busy,
+    /// The query could not be handed to the network.
+    #[error("cannot send: {0}")]
+    Send(Arc<io::Error>),
+    /// The connection or the stream ended before the response came.
+    #[error("connection lost: {0}")]
+    Lost(String),
+    /// HTTP answered with something else than 200.
+    #[error("HTTP status {0} instead of 200; is the path of the url right?")]
+    Status(u16),
+    /// HTTP answered with another kind of content: a captive portal, or a wrong path.
+    #[error(
+        "content type {0:?} instead of application/dns-message; is there a portal to log in to?"
+    )]
+    ContentType(String),
+    /// The response is longer than a DNS message can be.
+    #[error("response longer than 65535 octets")]
+    TooLong,
+    /// The deadline passed while the upstream was alive.
+    #[error("no answer in time")]
+    Timeout,
+    /// Nothing at all came back.
+    #[error("silent")]
+    Silent,
+    /// The response has no DNS header.
+    #[error("response is not a DNS message")]
+    Parse,
+    /// The response is for another question, or not a response.
+    #[error("response does not belong to the query")]
+    Mismatch,
+}
+
+impl Failure {
+    /// Where this failed.
+    #[must_use]
+    pub const fn stage(&self) -> Stage {
+        match self {
+            Self::Connect { .. } | Self::ConnectTimeout { .. } => Stage::Connect,
+            Self::Handshake { .. } => Stage::Handshake,
+            Self::Busy | Self::Send(_) => Stage::Send,
+            Self::Lost(_)
+            | Self::Status(_)
+            | Self::ContentType(_)
+            | Self::TooLong
+            | Self::Timeout
+            | Self::Silent => Stage::Receive,
+            Self::Parse => Stage::Parse,
+            Self::Mismatch => Stage::Mismatch,
+        }
+    }
+
+    /// Whether the connection is to blame, so that a fresh one may do better.
+    pub(super) const fn is_of_connection(&self) -> bool {
+        matches!(self, Self::Send(_) | Self::Lost(_))
+    }
+
+    /// Whether this says something about the upstream's health. Our own full queue does not.
+    pub(super) const fn is_of_upstream(&self) -> bool {
+        !matches!(self, Self::Busy)
+    }
+}

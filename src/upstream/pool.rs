@@ -1,0 +1,270 @@
+//! The connections to one upstream: reuse, joining a connect that is under way, reconnecting,
+//! closing what is idle.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    SILENT_AFTER,
+    connection::{Connection, Dial},
+    error::Failure,
+    life::Life,
+    race::{self, Race},
+    tries::Tries,
+};
+use crate::{clock, wire::Question};
+
+/// The most connections to one upstream. One carries a thousand exchanges; more than four thousand
+/// at once are refused.
+const CONNECTIONS_MAX: usize = 4;
+/// The most exchanges that wait for one connect.
+const WAITING_MAX: usize = 4096;
+/// An unused connection is closed after so long. Resolvers close after 10 to 60 s themselves.
+const IDLE: Duration = Duration::from_secs(45);
+/// How long one address may be silent before the next is tried beside it (RFC 8305, section 5).
+const ADDRESS_STAGGER: Duration = Duration::from_millis(250);
+
+/// What all waiters of one connect are told.
+type Outcome = Option<Result<Arc<Connection>, Failure>>;
+
+/// The connections to one upstream.
+#[derive(Clone)]
+pub(super) struct Pool(Arc<Shared>);
+
+struct Shared {
+    addresses: Vec<SocketAddr>,
+    dial: Dial,
+    life: Life,
+    state: Mutex<State>,
+    /// The number of the next connection.
+    next: AtomicU64,
+    /// Where in `addresses` to begin: the one that worked last.
+    preferred: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    connections: Vec<Arc<Connection>>,
+    /// The connect that is under way, if any.
+    connecting: Option<watch::Receiver<Outcome>>,
+    waiting: usize,
+}
+
+impl Pool {
+    pub(super) fn new(addresses: Vec<SocketAddr>, dial: Dial, life: Life) -> Self {
+        Self(Arc::new(Shared {
+            addresses,
+            dial,
+            life,
+            state: Mutex::default(),
+            next: AtomicU64::new(1),
+            preferred: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Asks `question` over a kept connection, or a new one.
+    ///
+    /// A connection may have ended without our knowing. So a query whose connection ends is asked
+    /// once more on a fresh one, and a query about which nothing is heard on a used connection is
+    /// asked on a fresh one beside it: after sleep or a change of network the old connection would
+    /// stay silent for minutes.
+    pub(super) async fn exchange(
+        &self,
+        question: &Question,
+        tries: &Tries,
+    ) -> Result<Vec<u8>, Failure> {
+        let (first, reused) = self.acquire(0).await?;
+        let heard = first.life.of_connection();
+        let mut race = Race::new();
+        race.start(first.exchange(question));
+        let mut may_repeat = true;
+        let mut watching = reused;
+        let suspicion = sleep(SILENT_AFTER);
+        tokio::pin!(suspicion);
+        loop {
+            let repeat = tokio::select! {
+                Some(outcome) = race.next() => match outcome {
+                    Ok(response) => return Ok(response),
+                    Err(failure) => {
+                        if failure.is_of_connection() {
+                            self.retire(&first);
+                        }
+                        let again = may_repeat && failure.is_of_connection() && tries.take();
+                        if !again && race.is_empty() {
+                            return Err(failure);
+                        }
+                        again
+                    }
+                },
+                () = &mut suspicion, if watching => {
+                    watching = false;
+                    let suspect = may_repeat && first.life.of_connection() == heard && tries.take();
+                    if suspect {
+                        self.retire(&first);
+                    }
+                    suspect
+                }
+            };
+            if repeat {
+                may_repeat = false;
+                let number = first.number;
+                race.start(async move {
+                    let (fresh, _) = self.acquire(number).await?;
+                    fresh.exchange(question).await
+                });
+            }
+        }
+    }
+
+    /// A connection younger than `number` with room for one more exchange, and whether it was kept
+    /// from earlier.
+    async fn acquire(&self, number: u64) -> Result<(Arc<Connection>, bool), Failure> {
+        loop {
+            let mut outcome = {
+                let mut state = self.0.lock();
+                state.connections.retain(|connection| connection.is_open());
+                let usable = state
+                    .connections
+                    .iter()
+                    .find(|connection| connection.number > number && connection.has_room());
+                if let Some(connection) = usable {
+                    return Ok((Arc::clone(connection), true));
+                }
+                if state.waiting >= WAITING_MAX {
+                    return Err(Failure::Busy);
+                }
+                let outcome = match &state.connecting {
+                    Some(outcome) => outcome.clone(),
+                    None if state.connections.len() >= CONNECTIONS_MAX => {
+                        return Err(Failure::Busy);
+                    }
+                    None => {
+                        let outcome = self.connect();
+                        state.connecting = Some(outcome.clone());
+                        outcome
+                    }
+                };
+                state.waiting += 1;
+                outcome
+            };
+            let _waiting = Waiting(&self.0);
+            let done = outcome.wait_for(Option::is_some).await;
+            match done.as_deref() {
+                Ok(Some(Ok(connection))) if connection.number > number && connection.has_room() => {
+                    return Ok((Arc::clone(connection), false));
+                }
+                // Others were quicker; look again.
+                Ok(Some(Ok(_)) | None) => {}
+                Ok(Some(Err(failure))) => return Err(failure.clone()),
+                Err(_) => return Err(Failure::Lost("the connect was withdrawn".to_owned())),
+            }
+        }
+    }
+
+    /// Connects in a task of its own, so that a query that is withdrawn does not take with it what
+    /// others wait for.
+    fn connect(&self) -> watch::Receiver<Outcome> {
+        let (tell, outcome) = watch::channel(None);
+        let shared = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let result = shared.connect().await;
+            {
+                let mut state = shared.lock();
+                state.connecting = None;
+                if let Ok(connection) = &result {
+                    // The youngest first: it is the one on the present network.
+                    state.connections.insert(0, Arc::clone(connection));
+                }
+            }
+            let made = result.as_ref().ok().map(Arc::clone);
+            tell.send_replace(Some(result));
+            drop(tell);
+            let pool = Arc::downgrade(&shared);
+            drop(shared);
+            if let Some(connection) = made {
+                let watched = Arc::downgrade(&connection);
+                drop(connection);
+                close_when_idle(pool, watched).await;
+            }
+        });
+        outcome
+    }
+
+    /// Takes a connection out of use; exchanges on it go on until they end.
+    fn retire(&self, connection: &Arc<Connection>) {
+        self.0.retire(connection);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held; were it so, the state would still be consistent.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn retire(&self, connection: &Arc<Connection>) {
+        self.lock()
+            .connections
+            .retain(|kept| !Arc::ptr_eq(kept, connection));
+    }
+
+    async fn connect(&self) -> Result<Arc<Connection>, Failure> {
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        let (before, from) = self
+            .addresses
+            .split_at_checked(preferred)
+            .unwrap_or((&[], &self.addresses));
+        let order: Vec<SocketAddr> = from.iter().chain(before).copied().collect();
+        let outcome = race::staggered(order, ADDRESS_STAGGER, |address| async move {
+            let life = self.life.connection();
+            let kind = self.dial.connect(address, life.clone()).await?;
+            Ok((address, life, kind))
+        })
+        .await;
+        let (address, life, kind) =
+            outcome.unwrap_or_else(|| Err(Failure::Lost("there is no address".to_owned())))?;
+        if let Some(at) = self.addresses.iter().position(|known| *known == address) {
+            self.preferred.store(at, Ordering::Relaxed);
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(Connection::new(number, life, kind)))
+    }
+}
+
+/// Counts an exchange that waits for a connect.
+struct Waiting<'a>(&'a Shared);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.waiting = state.waiting.saturating_sub(1);
+    }
+}
+
+/// Retires the connection once it was not used for [`IDLE`]. Wakes at most once in that time.
+async fn close_when_idle(pool: Weak<Shared>, connection: Weak<Connection>) {
+    let mut begun = None;
+    loop {
+        sleep_until(Instant::from_std(clock::instant() + IDLE)).await;
+        let (Some(pool), Some(connection)) = (pool.upgrade(), connection.upgrade()) else {
+            return;
+        };
+        let now = connection.begun();
+        if begun == Some(now) && connection.outstanding() == 0 || !connection.is_open() {
+            pool.retire(&connection);
+            return;
+        }
+        begun = Some(now);
+    }
+}

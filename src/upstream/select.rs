@@ -1,0 +1,402 @@
+//! Which upstreams a question is put to, and when.
+//!
+//! They are tried in the order of the configuration, those that failed of late last. An error
+//! starts the next at once; silence starts it beside the one that is silent. A response whose
+//! rcode says that the upstream could not or would not answer is kept, in case nobody has a
+//! better one.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep_until;
+
+use super::{
+    Exchange, ExchangeError, Exchanged, Probe, SILENT_AFTER, Settings,
+    connection::{Dial, DialError},
+    error::Failure,
+    health::Health,
+    life::Life,
+    message,
+    pool::Pool,
+    race::Race,
+    settings::UpstreamSettings,
+    tries::Tries,
+    udp::Udp,
+};
+use crate::{
+    clock,
+    handler::Transport,
+    wire::{CLASS_IN, Name, Question, rcode, rtype},
+};
+
+/// When no upstream gave a sign of life for so long, the exchange ends: the client is told within
+/// two seconds (design, section 2), while a live upstream may take the whole timeout.
+const SILENCE_MAX: Duration = Duration::from_millis(1800);
+
+/// The upstreams of one worker.
+#[derive(Clone)]
+pub struct Upstreams {
+    upstreams: Vec<Arc<Upstream>>,
+    timeout: Duration,
+}
+
+/// An upstream that cannot be set up. The configuration is at fault.
+#[derive(Debug, thiserror::Error)]
+#[error("upstream {upstream}: {source}")]
+pub struct SetupError {
+    upstream: String,
+    source: DialError,
+}
+
+/// What all workers share about one upstream.
+struct Profile {
+    name: Arc<str>,
+    transport: Transport,
+    addresses: Vec<std::net::SocketAddr>,
+    dial: Dial,
+    life: Life,
+    health: Health,
+}
+
+/// One upstream with one worker's connections to it.
+struct Upstream {
+    profile: Arc<Profile>,
+    way: Way,
+}
+
+enum Way {
+    Datagrams(Udp),
+    Connections(Pool),
+}
+
+impl Upstreams {
+    /// Sets up all upstreams of `settings`. Connects to none of them.
+    ///
+    /// # Errors
+    /// When the certificates or names of one make no usable set-up.
+    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
+        let profiles = settings
+            .upstreams
+            .iter()
+            .map(|upstream| Profile::new(upstream).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::with(profiles, settings.timeout))
+    }
+
+    /// The same upstreams for another worker: connections of its own, everything else shared, so
+    /// that a change of health is known to all and logged once.
+    #[must_use]
+    pub fn for_worker(&self) -> Self {
+        let profiles = self
+            .upstreams
+            .iter()
+            .map(|upstream| Arc::clone(&upstream.profile))
+            .collect();
+        Self::with(profiles, self.timeout)
+    }
+
+    /// The names of the upstreams in the order of the configuration.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.upstreams.iter().map(|upstream| &upstream.profile.name)
+    }
+
+    /// Asks each upstream for the root's NS records and measures how long that takes, connection
+    /// included. All are asked at once; the results stand in the order of the configuration.
+    pub async fn probe(&self) -> Vec<Probe> {
+        let question = Question {
+            name: Name::root(),
+            qtype: rtype::NS,
+            qclass: CLASS_IN,
+        };
+        let deadline = clock::instant() + self.timeout;
+        let mut race = Race::new();
+        for (at, upstream) in self.upstreams.iter().enumerate() {
+            let question = &question;
+            race.start(async move {
+                let began = clock::instant();
+                let tries = Tries::new();
+                let exchanged = tokio::select! {
+                    exchanged = upstream.exchange(question, &tries) => exchanged,
+                    () = sleep_until(deadline.into()) => Err(upstream.error(Failure::Timeout)),
+                };
+                let latency = exchanged.map(|_| clock::instant() - began);
+                (at, upstream.probe(latency))
+            });
+        }
+        let mut probes = Vec::new();
+        while let Some(probe) = race.next().await {
+            probes.push(probe);
+        }
+        probes.sort_by_key(|(at, _)| *at);
+        probes.into_iter().map(|(_, probe)| probe).collect()
+    }
+
+    fn with(profiles: Vec<Arc<Profile>>, timeout: Duration) -> Self {
+        Self {
+            upstreams: profiles
+                .into_iter()
+                .map(|profile| Arc::new(Upstream::new(profile)))
+                .collect(),
+            timeout,
+        }
+    }
+
+    /// The upstreams in the order in which to try them now.
+    fn order(&self, now: Instant) -> Vec<&Upstream> {
+        let (mut last, mut order): (Vec<_>, Vec<_>) = self
+            .upstreams
+            .iter()
+            .map(Arc::as_ref)
+            .partition(|upstream| upstream.profile.health.is_penalised(now));
+        order.append(&mut last);
+        order
+    }
+}
+
+impl Exchange for Upstreams {
+    fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    async fn exchange(
+        &self,
+        question: &Question,
+        deadline: Instant,
+    ) -> Result<Exchanged, ExchangeError> {
+        let began = clock::instant();
+        let deadline = deadline.min(began + self.timeout);
+        let tries = Tries::new();
+        let mut walk = Walk::new(self.order(began), question, &tries);
+        walk.start_next();
+        let mut next_at = began + SILENT_AFTER;
+        let mut patience = Some(began + SILENCE_MAX);
+        loop {
+            tokio::select! {
+                Some(outcome) = walk.race.next() => {
+                    if let Some(response) = walk.take(outcome) {
+                        return Ok(response);
+                    }
+                    if walk.start_next() {
+                        next_at = clock::instant() + SILENT_AFTER;
+                    } else if walk.race.is_empty() {
+                        return walk.best();
+                    }
+                }
+                () = sleep_until(next_at.into()), if walk.has_next() => {
+                    // One that works on it is not helped by a second that starts from nothing.
+                    if walk.is_silent() {
+                        walk.start_next();
+                    }
+                    next_at = clock::instant() + SILENT_AFTER;
+                }
+                () = sleep_until(patience.unwrap_or(deadline).into()), if patience.is_some() => {
+                    patience = None;
+                    if walk.is_silent() {
+                        walk.blame_all();
+                        return walk.best_or_silent();
+                    }
+                }
+                () = sleep_until(deadline.into()) => {
+                    walk.blame_all();
+                    return walk.best();
+                }
+            }
+        }
+    }
+}
+
+/// One question on its way through the upstreams.
+struct Walk<'a> {
+    rest: std::vec::IntoIter<&'a Upstream>,
+    question: &'a Question,
+    tries: &'a Tries,
+    race: Race<'a, (&'a Upstream, Result<Exchanged, ExchangeError>)>,
+    /// Those that were asked and have not ended, with what was heard from each before.
+    asked: Vec<(&'a Upstream, u64)>,
+    /// Whether anything was heard from one that has ended since.
+    heard: bool,
+    /// The last response with an rcode that others may better.
+    fallback: Option<Exchanged>,
+    error: Option<ExchangeError>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(order: Vec<&'a Upstream>, question: &'a Question, tries: &'a Tries) -> Self {
+        Self {
+            rest: order.into_iter(),
+            question,
+            tries,
+            race: Race::new(),
+            asked: Vec::new(),
+            heard: false,
+            fallback: None,
+            error: None,
+        }
+    }
+
+    fn has_next(&self) -> bool {
+        !self.rest.as_slice().is_empty()
+    }
+
+    /// Puts the question to the next upstream, if there is one and the budget allows.
+    fn start_next(&mut self) -> bool {
+        if !self.has_next() || !self.tries.take() {
+            return false;
+        }
+        let Some(upstream) = self.rest.next() else {
+            return false;
+        };
+        let (question, tries) = (self.question, self.tries);
+        self.asked
+            .push((upstream, upstream.profile.life.of_upstream()));
+        self.race
+            .start(async move { (upstream, upstream.exchange(question, tries).await) });
+        true
+    }
+
+    /// Notes an outcome; gives back the response if it is one to answer with.
+    fn take(
+        &mut self,
+        (upstream, outcome): (&'a Upstream, Result<Exchanged, ExchangeError>),
+    ) -> Option<Exchanged> {
+        let now = clock::instant();
+        self.asked.retain(|(asked, before)| {
+            let it = std::ptr::eq(*asked, upstream);
+            if it && upstream.profile.life.of_upstream() != *before {
+                self.heard = true;
+            }
+            !it
+        });
+        match outcome {
+            Ok(exchanged) => {
+                upstream.profile.health.succeeded();
+                self.heard = true;
+                if !is_refusal(&exchanged.octets) {
+                    // Whoever was passed over because it kept silent is known to be slow now.
+                    for (silent, before) in &self.asked {
+                        if silent.profile.life.of_upstream() == *before {
+                            silent.profile.health.failed(now, &Failure::Silent);
+                        }
+                    }
+                    return Some(exchanged);
+                }
+                self.fallback = Some(exchanged);
+            }
+            Err(error) => {
+                upstream.profile.health.failed(now, error.failure());
+                tracing::debug!(%error, "exchange failed");
+                self.error = Some(error);
+            }
+        }
+        None
+    }
+
+    /// Whether nothing was heard from anybody since they were asked.
+    fn is_silent(&self) -> bool {
+        !self.heard
+            && self
+                .asked
+                .iter()
+                .all(|(upstream, before)| upstream.profile.life.of_upstream() == *before)
+    }
+
+    /// Holds the end of the exchange against those that have not answered.
+    fn blame_all(&mut self) {
+        let now = clock::instant();
+        for (upstream, before) in &self.asked {
+            let failure = if upstream.profile.life.of_upstream() == *before {
+                Failure::Silent
+            } else {
+                Failure::Timeout
+            };
+            upstream.profile.health.failed(now, &failure);
+            self.error = Some(upstream.error(failure));
+        }
+    }
+
+    fn best(self) -> Result<Exchanged, ExchangeError> {
+        match (self.fallback, self.error) {
+            (Some(exchanged), _) => Ok(exchanged),
+            (None, Some(error)) => Err(error),
+            // Settings are never without an upstream, so at least one was asked.
+            (None, None) => Err(ExchangeError::new(Arc::from("none"), Failure::Busy)),
+        }
+    }
+
+    fn best_or_silent(self) -> Result<Exchanged, ExchangeError> {
+        self.best()
+            .map_err(|error| ExchangeError::silent(Arc::clone(error.upstream())))
+    }
+}
+
+/// Whether the rcode says that this upstream could not or would not answer, which another may.
+fn is_refusal(response: &[u8]) -> bool {
+    matches!(
+        message::rcode(response),
+        rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED
+    )
+}
+
+impl Profile {
+    fn new(settings: &UpstreamSettings) -> Result<Self, SetupError> {
+        let dial = Dial::new(settings).map_err(|source| SetupError {
+            upstream: settings.name.clone(),
+            source,
+        })?;
+        Ok(Self {
+            name: Arc::from(settings.name.as_str()),
+            transport: settings.transport,
+            addresses: settings.addresses.clone(),
+            dial,
+            life: Life::default(),
+            health: Health::new(&settings.name),
+        })
+    }
+}
+
+impl Upstream {
+    fn new(profile: Arc<Profile>) -> Self {
+        let pool = |addresses| Pool::new(addresses, profile.dial.clone(), profile.life.clone());
+        let way = if profile.transport == Transport::Udp {
+            let addresses = profile.addresses.iter();
+            let pools = addresses.map(|address| (*address, pool(vec![*address])));
+            Way::Datagrams(Udp::new(pools.collect(), profile.life.clone()))
+        } else {
+            Way::Connections(pool(profile.addresses.clone()))
+        };
+        Self { profile, way }
+    }
+
+    async fn exchange(
+        &self,
+        question: &Question,
+        tries: &Tries,
+    ) -> Result<Exchanged, ExchangeError> {
+        let octets = match &self.way {
+            Way::Datagrams(udp) => udp.exchange(question, tries).await,
+            Way::Connections(pool) => pool.exchange(question, tries).await,
+        };
+        match octets {
+            Ok(octets) => Ok(Exchanged {
+                octets,
+                upstream: Arc::clone(&self.profile.name),
+                transport: self.profile.transport,
+            }),
+            Err(failure) => Err(self.error(failure)),
+        }
+    }
+
+    fn error(&self, failure: Failure) -> ExchangeError {
+        ExchangeError::new(Arc::clone(&self.profile.name), failure)
+    }
+
+    fn probe(&self, latency: Result<Duration, ExchangeError>) -> Probe {
+        Probe {
+            upstream: Arc::clone(&self.profile.name),
+            transport: self.profile.transport,
+            latency,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Plain DNS over UDP (RFC 1035, RFC 5452), with TCP when an answer is cut or forgery is likely.
+//!
+//! Anyone can send us datagrams with the upstream's address on them. What an attacker must guess
+//! is the source port, the id and the letter case of the name, all fresh for each query. What does
+//! not match is dropped and waiting goes on, so that no forged packet ends an exchange. A first
+//! mismatch is a warning, though: from then on the question travels over TCP as well, where
+//! forgery takes more than guessing; after many mismatches only TCP's answer counts. The same
+//! covers upstreams that do not keep the letter case.
+//!
+//! The sockets are connected, so that the kernel drops datagrams from other addresses. An ICMP
+//! error, which can be forged too, changes no state: the exchange only ends a little later, and
+//! only if no answer comes in the meantime.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    net::UdpSocket,
+    sync::Semaphore,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    SILENT_AFTER,
+    error::Failure,
+    life::Life,
+    message::{self, QUERY_CAPACITY_OCTETS, UDP_PAYLOAD_OCTETS},
+    pool::Pool,
+    race::{self, Race},
+    tries::Tries,
+};
+use crate::{clock, entropy, wire::Question};
+
+/// The most sockets one worker has open towards one upstream. Each query has its own; common
+/// limits are 1024 file descriptors for a process.
+const SOCKETS_MAX: usize = 256;
+/// The most queries that wait for a socket.
+const WAITING_MAX: usize = 4096;
+/// When the same datagram is sent again, counted from the first sending. The gaps grow; the last
+/// leaves the answer a second and a half within a stub's patience.
+const RESENDS: [Duration; 3] = [
+    Duration::from_millis(400),
+    Duration::from_millis(1100),
+    Duration::from_millis(2400),
+];
+/// How long an answer may still come after "port unreachable".
+const REFUSED_GRACE: Duration = Duration::from_millis(250);
+/// Datagrams that do not match before UDP is given up for this query: forgers get few guesses.
+const MISMATCHES_MAX: u32 = 20;
+/// Random ports tried before the kernel chooses one.
+const PORT_DRAWS: u32 = 8;
+/// The first port drawn from; those below are privileged.
+const PORT_FIRST: u16 = 1024;
+/// The most octets taken of one datagram. We offer 1232; a careless upstream may send somewhat more.
+const DATAGRAM_MAX_OCTETS: usize = 4096;
+
+/// The addresses of a plain upstream, each with its TCP connections.
+pub(super) struct Udp {
+    addresses: Vec<(SocketAddr, Pool)>,
+    life: Life,
+    sockets: Semaphore,
+    outstanding: AtomicUsize,
+}
+
+impl Udp {
+    /// `tcp` are the pools for the same addresses, one each.
+    pub(super) fn new(addresses: Vec<(SocketAddr, Pool)>, life: Life) -> Self {
+        Self {
+            addresses,
+            life,
+            sockets: Semaphore::new(SOCKETS_MAX),
+            outstanding: AtomicUsize::new(0),
+        }
+    }
+
+    /// Asks `question` and waits for its response.
+    pub(super) async fn exchange(
+        &self,
+        question: &Question,
+        tries: &Tries,
+    ) -> Result<Vec<u8>, Failure> {
+        let before = self.outstanding.fetch_add(1, Ordering::Relaxed);
+        let _leave = Leave(&self.outstanding);
+        if before >= SOCKETS_MAX + WAITING_MAX {
+            return Err(Failure::Busy);
+        }
+        race::staggered(&self.addresses, SILENT_AFTER, |(address, tcp)| {
+            self.ask(*address, tcp, question, tries)
+        })
+        .await
+        .unwrap_or_else(|| Err(Failure::Lost("there is no address".to_owned())))
+    }
+
+    async fn ask(
+        &self,
+        address: SocketAddr,
+        tcp: &Pool,
+        question: &Question,
+        tries: &Tries,
+    ) -> Result<Vec<u8>, Failure> {
+        let Ok(_permit) = self.sockets.acquire().await else {
+            return Err(Failure::Busy);
+        };
+        let send_failed = |error| Failure::Send(Arc::new(error));
+        let socket = socket(address).await.map_err(send_failed)?;
+        let mut query = Vec::with_capacity(QUERY_CAPACITY_OCTETS);
+        message::encode_query(
+            question,
+            entropy::u16(),
+            Some(entropy::u64()),
+            None,
+            UDP_PAYLOAD_OCTETS,
+            &mut query,
+        );
+        socket.send(&query).await.map_err(send_failed)?;
+
+        let began = clock::instant();
+        let mut resends = RESENDS.iter();
+        let mut resend_at = resends.next().map(|after| began + *after);
+        let mut refused: Option<(std::time::Instant, Failure)> = None;
+        let mut mismatches = 0;
+        let mut over_tcp = Race::new();
+        let mut tcp_failure = None;
+        let mut datagram = Vec::with_capacity(DATAGRAM_MAX_OCTETS);
+        loop {
+            datagram.clear();
+            tokio::select! {
+                received = socket.recv_buf(&mut datagram), if mismatches < MISMATCHES_MAX => {
+                    match received {
+                        Ok(_) if message::belongs(&query, &datagram) => {
+                            self.life.mark();
+                            if !message::is_truncated(&datagram) {
+                                return Ok(datagram);
+                            }
+                            return tcp.exchange(question, tries).await;
+                        }
+                        Ok(_) => {
+                            mismatches += 1;
+                            if mismatches == 1 {
+                                over_tcp.start(tcp.exchange(question, tries));
+                            }
+                            if mismatches == MISMATCHES_MAX && over_tcp.is_empty() {
+                                return Err(tcp_failure.unwrap_or(Failure::Mismatch));
+                            }
+                        }
+                        Err(source) if refused.is_none() => {
+                            let failure = Failure::Connect { address, source: Arc::new(source) };
+                            refused = Some((clock::instant() + REFUSED_GRACE, failure));
+                        }
+                        Err(_) => {}
+                    }
+                }
+                Some(outcome) = over_tcp.next() => match outcome {
+                    Ok(response) => return Ok(response),
+                    Err(failure) if mismatches >= MISMATCHES_MAX => return Err(failure),
+                    Err(failure) => tcp_failure = Some(failure),
+                },
+                () = sleep_until(at(resend_at)), if resend_at.is_some() => {
+                    resend_at = resends.next().map(|after| began + *after);
+                    // What cannot be sent now may go with the next; the deadline is elsewhere.
+                    drop(socket.send(&query).await);
+                }
+                () = sleep_until(at(refused.as_ref().map(|(until, _)| *until))), if refused.is_some() => {
+                    if let (Some((_, failure)), true) = (refused.take(), over_tcp.is_empty()) {
+                        return Err(failure);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn at(instant: Option<std::time::Instant>) -> Instant {
+    Instant::from_std(instant.unwrap_or_else(clock::instant))
+}
+
+/// A socket on a random port that hears only `address`.
+async fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    let local: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let mut bound = None;
+    for _ in 0..PORT_DRAWS {
+        let draw = entropy::below(u32::from(u16::MAX - PORT_FIRST) + 1);
+        let port = u16::try_from(draw).map_or(0, |draw| draw.saturating_add(PORT_FIRST));
+        if let Ok(socket) = UdpSocket::bind((local, port)).await {
+            bound = Some(socket);
+            break;
+        }
+    }
+    let socket = match bound {
+        Some(socket) => socket,
+        None => UdpSocket::bind((local, 0)).await?,
+    };
+    socket.connect(address).await?;
+    Ok(socket)
+}
+
+/// Counts an exchange out however it ends.
+struct Leave<'a>(&'a AtomicUsize);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,15 @@
+//! The integration tests: one binary, so that it links once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test that panics has failed, which is its way to say so"
+)]
+
+#[path = "../lab/mod.rs"]
+mod lab;
+
+mod house;
+mod support;
+mod transports;
