@@ -19,7 +19,7 @@ use h2::{
     Reason, RecvStream, SendStream,
     server::{Builder, Connection, SendResponse},
 };
-use http::{Request, Response, header::CONTENT_TYPE, request::Parts};
+use http::{Method, Request, Response, header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Body, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -70,6 +70,10 @@ const REQUESTS_PER_TURN: usize = 128;
 
 /// How long a request's body may take.
 pub(super) const BODY: Duration = Duration::from_secs(5);
+
+/// What is read of a refused request's body, octets: all that a client sends before it hears that
+/// it is refused, since no window here is larger.
+const REFUSED_BODY_MAX_OCTETS: usize = 64 * 1024;
 
 /// How long a response may wait for the client to open its window a little.
 const WINDOW_STALL: Duration = Duration::from_secs(5);
@@ -129,6 +133,16 @@ pub(super) async fn finish_query<H: Handler>(
 pub(super) fn reject(endpoint: &Endpoint, rejection: Rejection) -> Reply {
     let text = Bytes::from_static(rejection.explanation().as_bytes());
     (endpoint.rejection(rejection), text)
+}
+
+/// Refuses a request of a known head. One by HEAD gets no content (RFC 9110, section 9.3.2); HTTP/2
+/// clients treat it as a malformed response otherwise.
+pub(super) fn reject_request(endpoint: &Endpoint, head: &Parts, rejection: Rejection) -> Reply {
+    let (response, text) = reject(endpoint, rejection);
+    if head.method == Method::HEAD {
+        return (response, Bytes::new());
+    }
+    (response, text)
 }
 
 /// Reads a request's head, whichever HTTP it came by.
@@ -249,9 +263,17 @@ impl<H: Handler> Session<'_, H> {
         let endpoint = self.endpoint;
         let full = tasks.len() >= self.service.shared.settings.queries_per_connection_max;
         match read_head(endpoint, &head) {
-            Err(rejection) => send_http2(respond, reject(endpoint, rejection), tasks),
+            Err(rejection) => {
+                let reply = reject_request(endpoint, &head, rejection);
+                refuse_http2(respond, reply, body, tasks);
+            }
             Ok(_) if full => {
-                send_http2(respond, reject(endpoint, Rejection::Unavailable), tasks);
+                refuse_http2(
+                    respond,
+                    reject(endpoint, Rejection::Unavailable),
+                    body,
+                    tasks,
+                );
             }
             Ok(doh::Request::Query(query)) => self.answer_http2_query(&query, respond, tasks),
             Ok(doh::Request::Body) => {
@@ -259,7 +281,7 @@ impl<H: Handler> Session<'_, H> {
                 match poll_body(&mut body, &mut context, &mut query) {
                     Poll::Ready(Ok(())) => self.answer_http2_query(&query, respond, tasks),
                     Poll::Ready(Err(Failure::Rejected(rejection))) => {
-                        send_http2(respond, reject(endpoint, rejection), tasks);
+                        refuse_http2(respond, reject(endpoint, rejection), body, tasks);
                     }
                     Poll::Ready(Err(Failure::Gone)) => return Fate::Withdrawn,
                     Poll::Pending => {
@@ -494,10 +516,12 @@ async fn rest_of_http2<H: Handler>(
         Ok(Err(Failure::Gone)) => return Fate::Withdrawn,
         Err(_) => reject(endpoint, Rejection::Timeout),
     };
-    match begin_response(respond, reply) {
-        Some((stream, body)) => send_when_open(stream, body).await,
+    let fate = match begin_response(respond, reply) {
+        Some((stream, rest)) => send_when_open(stream, rest).await,
         None => Fate::Answered,
-    }
+    };
+    discard(body).await;
+    fate
 }
 
 /// Waits for the handler, unless the client withdraws its question.
@@ -523,6 +547,35 @@ fn send_http2(respond: SendResponse<Bytes>, reply: Reply, tasks: &mut Tasks) {
     if let Some((stream, body)) = begin_response(respond, reply) {
         tasks.spawn(send_when_open(stream, body));
     }
+}
+
+/// Sends a refusal, and lets the rest of the request's body come.
+fn refuse_http2(respond: SendResponse<Bytes>, reply: Reply, body: RecvStream, tasks: &mut Tasks) {
+    send_http2(respond, reply, tasks);
+    if !body.is_end_stream() {
+        tasks.spawn(async move {
+            discard(body).await;
+            Fate::Answered
+        });
+    }
+}
+
+/// Reads the rest of a body that nobody wants, within bounds. To reset the stream instead would
+/// be right too (RFC 9113, section 8.1), but curl 7.88, which Debian 12 has, then reports an error
+/// of the connection in place of the status.
+async fn discard(mut body: RecvStream) {
+    let reading = async {
+        let mut octets: usize = 0;
+        while let Some(Ok(data)) = body.data().await {
+            let _ = body.flow_control().release_capacity(data.len());
+            octets = octets.saturating_add(data.len());
+            if octets > REFUSED_BODY_MAX_OCTETS {
+                return;
+            }
+        }
+    };
+    // A body that does not end is cut off when the stream is dropped.
+    let _ = timeout(BODY, reading).await;
 }
 
 /// Sends the head, and the body too when the window has room for it; otherwise returns what is

@@ -15,7 +15,10 @@ use super::{
     connections::Admission,
     doh::{Endpoint, Rejection, Request, body_query},
     doq::STREAMS_PER_TURN,
-    https::{BODY, HEADERS_MAX_OCTETS, Outcome, Reply, finish_query, read_head, reject, try_query},
+    https::{
+        BODY, HEADERS_MAX_OCTETS, Outcome, Reply, finish_query, read_head, reject_request,
+        try_query,
+    },
     quic::Newcomer,
     serve::{DRAIN_MAX, Service, note_end, stopped},
 };
@@ -172,7 +175,7 @@ impl<H: Handler> Exchange<H> {
             },
             Err(rejection) => {
                 stream.stop_sending(Code::H3_NO_ERROR);
-                reject(&self.endpoint, rejection)
+                reject_request(&self.endpoint, &head, rejection)
             }
         };
         if timeout(WRITE_STALL, respond(&mut stream, reply))

@@ -7,7 +7,8 @@
 //! DNSKEY, delegations and denial records are added to every zone.
 //!
 //! No name here is special-use (RFC 6761), and no address is private, so that a resolver under
-//! test keeps its rules for both.
+//! test keeps its rules for both. One exception: `loopback.insecure.com` is this machine, for
+//! clients that fetch something below a name.
 
 /// How a zone proves that something does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -348,6 +349,7 @@ pub const ZONES: &[ZoneSpec] = &[
         back CNAME www.secure.com.
         *.wild A 192.0.2.42
         txt TXT \"nobody signed this\"
+        loopback A 127.0.0.1
         large FILL 10 200
     ",
     ),

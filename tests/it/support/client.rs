@@ -26,7 +26,10 @@ pub(crate) enum Client {
     Udp(UdpSocket),
     Stream(Box<dyn Stream>),
     Http(HttpClient),
-    Quic(quinn::Connection, #[expect(dead_code, reason = "it carries the connection")] quinn::Endpoint),
+    Quic(
+        quinn::Connection,
+        #[expect(dead_code, reason = "it carries the connection")] quinn::Endpoint,
+    ),
 }
 
 /// What became of octets that were sent.
@@ -58,7 +61,11 @@ const SENTINEL_ID: u16 = 0xfeed;
 impl Client {
     /// Connects over `listener`.
     pub(crate) async fn connect(truename: &Truename, listener: Transport) -> Self {
-        in_time("connecting", Self::try_connect(truename, listener)).await
+        in_time(
+            "connecting",
+            Box::pin(Self::try_connect(truename, listener)),
+        )
+        .await
     }
 
     async fn try_connect(truename: &Truename, listener: Transport) -> Self {
@@ -89,7 +96,7 @@ impl Client {
     pub(crate) async fn ask(&mut self, ask: &Ask) -> Answered {
         let message = self.encode(ask);
         let what = format!("{} type {}", ask.name, ask.rtype);
-        let octets = in_time(&what, self.exchange(&message)).await;
+        let octets = in_time(&what, Box::pin(self.exchange(&message))).await;
         match octets.expect("the connection holds") {
             Outcome::Message(octets) => Answered::parse(&octets)
                 .unwrap_or_else(|| panic!("{what}: the answer cannot be read: {octets:02x?}")),
@@ -108,24 +115,30 @@ impl Client {
     /// Sends octets and says what became of them. Over UDP a good query follows, so that silence
     /// shows without waiting for it.
     pub(crate) async fn send(&mut self, message: &[u8]) -> Outcome {
-        in_time("sending octets", async {
-            if let Self::Udp(socket) = self {
-                let sentinel = Ask::new("www.secure.com", "A").id(SENTINEL_ID).encode();
-                // Longer than a datagram can be: it cannot even be sent.
-                if socket.send(message).await.is_err() {
-                    return Outcome::Closed;
+        in_time(
+            "sending octets",
+            Box::pin(async {
+                if let Self::Udp(socket) = self {
+                    let sentinel = Ask::new("www.secure.com", "A").id(SENTINEL_ID).encode();
+                    // Longer than a datagram can be: it cannot even be sent.
+                    if socket.send(message).await.is_err() {
+                        return Outcome::Closed;
+                    }
+                    socket.send(&sentinel).await.unwrap();
+                    let first = receive(socket).await;
+                    if first.starts_with(&SENTINEL_ID.to_be_bytes()) {
+                        return Outcome::Silence;
+                    }
+                    let second = receive(socket).await;
+                    assert!(
+                        second.starts_with(&SENTINEL_ID.to_be_bytes()),
+                        "{second:02x?}"
+                    );
+                    return Outcome::Message(first);
                 }
-                socket.send(&sentinel).await.unwrap();
-                let first = receive(socket).await;
-                if first.starts_with(&SENTINEL_ID.to_be_bytes()) {
-                    return Outcome::Silence;
-                }
-                let second = receive(socket).await;
-                assert!(second.starts_with(&SENTINEL_ID.to_be_bytes()), "{second:02x?}");
-                return Outcome::Message(first);
-            }
-            self.exchange(message).await.unwrap_or(Outcome::Closed)
-        })
+                self.exchange(message).await.unwrap_or(Outcome::Closed)
+            }),
+        )
         .await
     }
 
@@ -138,7 +151,9 @@ impl Client {
             Self::Stream(stream) => {
                 stream.write_all(&framed(message)).await?;
                 stream.flush().await?;
-                Ok(read_message(stream).await.map_or(Outcome::Closed, Outcome::Message))
+                Ok(read_message(stream)
+                    .await
+                    .map_or(Outcome::Closed, Outcome::Message))
             }
             Self::Http(http) => {
                 let reply = http.request(post(message)).await?;

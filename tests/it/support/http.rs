@@ -79,7 +79,10 @@ impl HttpClient {
     pub(crate) async fn connect(truename: &Truename, version: Version) -> Self {
         let tcp = truename.address(Transport::Https);
         let (way, driver) = match version {
-            Version::Http1 => (Way::Http1(Box::new(connect_tls(tcp, b"http/1.1").await)), None),
+            Version::Http1 => (
+                Way::Http1(Box::new(connect_tls(tcp, b"http/1.1").await)),
+                None,
+            ),
             Version::Http2 => {
                 let stream = connect_tls(tcp, b"h2").await;
                 let (sender, connection) = h2::client::handshake(stream).await.unwrap();
@@ -129,8 +132,15 @@ async fn http1(
     request: Request<Vec<u8>>,
 ) -> io::Result<HttpReply> {
     let (head, body) = request.into_parts();
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let mut text = format!("{} {target} HTTP/1.1\r\nhost: {}\r\n", head.method, Truename::NAME);
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
+    let mut text = format!(
+        "{} {target} HTTP/1.1\r\nhost: {}\r\n",
+        head.method,
+        Truename::NAME
+    );
     for (name, value) in &head.headers {
         text.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
     }
@@ -146,13 +156,18 @@ async fn http1(
     }
     let head = String::from_utf8(head).map_err(io::Error::other)?;
     let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap();
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .unwrap();
     let mut headers = HeaderMap::new();
     for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
         let name = http::HeaderName::from_bytes(name.as_bytes()).map_err(io::Error::other)?;
         headers.append(name, value.parse().map_err(io::Error::other)?);
     }
-    let length = headers.get("content-length").map_or("0", |value| value.to_str().unwrap());
+    let length = headers
+        .get("content-length")
+        .map_or("0", |value| value.to_str().unwrap());
     let mut body = vec![0; length.parse().map_err(io::Error::other)?];
     stream.read_exact(&mut body).await?;
     Ok(HttpReply {
@@ -168,7 +183,8 @@ async fn http2(
 ) -> Result<HttpReply, h2::Error> {
     let mut ready = sender.clone().ready().await?;
     let (head, body) = request.into_parts();
-    let (response, mut stream) = ready.send_request(Request::from_parts(head, ()), body.is_empty())?;
+    let (response, mut stream) =
+        ready.send_request(Request::from_parts(head, ()), body.is_empty())?;
     if !body.is_empty() {
         // A server may refuse before it has read all of the body.
         let _ = stream.send_data(Bytes::from(body), true);

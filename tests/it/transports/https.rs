@@ -22,7 +22,9 @@ fn get(query: &[u8]) -> Request<Vec<u8>> {
 
 fn typed(method: Method, target: &str, media_type: &str, body: &[u8]) -> Request<Vec<u8>> {
     let mut request = request(method, target, body);
-    request.headers_mut().insert(CONTENT_TYPE, media_type.parse().unwrap());
+    request
+        .headers_mut()
+        .insert(CONTENT_TYPE, media_type.parse().unwrap());
     request
 }
 
@@ -55,13 +57,19 @@ async fn get_and_post_give_the_same_answer_with_its_lifetime() {
                 let reply = client.request(request).await.unwrap();
                 let what = format!("{version:?} {name}");
                 assert_eq!(reply.status, 200, "{what}");
-                assert_eq!(reply.header("content-type"), "application/dns-message", "{what}");
+                assert_eq!(
+                    reply.header("content-type"),
+                    "application/dns-message",
+                    "{what}"
+                );
                 let answered = Answered::parse(&reply.body).expect("a message");
                 let records = answered.sections.iter().flatten();
                 let shortest = records.map(|record| record.ttl_s).min().unwrap();
                 assert!(shortest > 0, "{what}");
                 assert_eq!(max_age(&reply), shortest, "{what}: the shortest TTL");
-                let advertised = reply.header("alt-svc").starts_with(&format!("h3=\":{h3}\""));
+                let advertised = reply
+                    .header("alt-svc")
+                    .starts_with(&format!("h3=\":{h3}\""));
                 assert_eq!(advertised, version != Version::Http3, "{what}");
                 answers.push(answered);
             }
@@ -75,12 +83,19 @@ async fn get_and_post_give_the_same_answer_with_its_lifetime() {
 #[tokio::test]
 async fn failures_are_messages_that_must_not_be_kept() {
     let world = World::start(Transport::Tls).await;
-    world.lab.faults().everywhere(|faults| faults.rcode = Some(SERVFAIL));
+    world
+        .lab
+        .faults()
+        .everywhere(|faults| faults.rcode = Some(SERVFAIL));
     for version in Version::ALL {
         let reply = once(&world, version, post(&query("www.secure.com", "A"))).await;
         assert_eq!(reply.status, 200, "{version:?}");
         assert_eq!(max_age(&reply), 0, "{version:?}");
-        assert_eq!(Answered::parse(&reply.body).unwrap().rcode, SERVFAIL, "{version:?}");
+        assert_eq!(
+            Answered::parse(&reply.body).unwrap().rcode,
+            SERVFAIL,
+            "{version:?}"
+        );
     }
     world.lab.faults().reset();
     let reply = once(&world, Version::Http2, post(&query("no.nsec.com", "A"))).await;
@@ -100,7 +115,10 @@ async fn each_kind_of_bad_request_has_its_status() {
             (400, get("/dns-query?dns=")),
             (400, get("/dns-query?dns=%20%20")),
             (400, get("/dns-query?dns=AAAB")),
-            (400, get(&format!("/dns-query?name=www.secure.com&DNS={encoded}"))),
+            (
+                400,
+                get(&format!("/dns-query?name=www.secure.com&DNS={encoded}")),
+            ),
             (400, typed(Method::POST, "/dns-query", media_type, b"short")),
             (400, typed(Method::POST, "/dns-query", media_type, b"")),
             (404, get(&format!("/?dns={encoded}"))),
@@ -109,8 +127,14 @@ async fn each_kind_of_bad_request_has_its_status() {
             (405, typed(Method::PUT, "/dns-query", media_type, &good)),
             (405, request(Method::DELETE, "/dns-query", b"")),
             (405, request(Method::OPTIONS, "/dns-query", b"")),
-            (413, typed(Method::POST, "/dns-query", media_type, &[0; 70_000])),
-            (415, typed(Method::POST, "/dns-query", "application/dns-json", &good)),
+            (
+                413,
+                typed(Method::POST, "/dns-query", media_type, &vec![0; 70_000]),
+            ),
+            (
+                415,
+                typed(Method::POST, "/dns-query", "application/dns-json", &good),
+            ),
             (415, typed(Method::POST, "/dns-query", "text/plain", &good)),
             (415, request(Method::POST, "/dns-query", &good)),
         ] {
@@ -118,7 +142,11 @@ async fn each_kind_of_bad_request_has_its_status() {
             let reply = once(&world, version, request).await;
             assert_eq!(reply.status, status, "{what}");
             assert_ne!(reply.header("content-type"), media_type, "{what}");
-            assert_eq!(reply.header("allow") == "GET, POST", status == 405, "{what}");
+            assert_eq!(
+                reply.header("allow") == "GET, POST",
+                status == 405,
+                "{what}"
+            );
         }
         let reply = once(&world, version, post(&good)).await;
         assert_eq!(reply.status, 200, "{version:?}: a good request afterwards");

@@ -51,7 +51,10 @@ async fn what_breaks_the_protocol_ends_the_connection() {
         ("an end within the length", good[..1].to_vec()),
         ("nothing", Vec::new()),
         ("less than a header", framed(b"too short")),
-        ("keepalive", framed(&query().option(OPTION_TCP_KEEPALIVE, &[]).encode())),
+        (
+            "keepalive",
+            framed(&query().option(OPTION_TCP_KEEPALIVE, &[]).encode()),
+        ),
         ("a response", framed(&response)),
     ] {
         let (_endpoint, connection) = connect(&world).await;
@@ -73,7 +76,13 @@ async fn a_query_without_the_streams_end_is_not_answered() {
     // Another stream is served meanwhile, and shows that this one had its turn.
     assert_eq!(exchange(&connection, &query()).await.rdata("A").len(), 1);
     let read = in_time("the server's verdict", receive.read_to_end(70_000)).await;
-    assert!(matches!(read, Err(ReadToEndError::Read(ReadError::ConnectionLost(_)))), "{read:?}");
+    assert!(
+        matches!(
+            read,
+            Err(ReadToEndError::Read(ReadError::ConnectionLost(_)))
+        ),
+        "{read:?}"
+    );
     assert_eq!(closed_with(&connection).await, DOQ_PROTOCOL_ERROR);
 }
 
@@ -94,7 +103,9 @@ async fn a_withdrawn_query_is_acknowledged_and_harms_no_other() {
     let world = World::start(Transport::Tls).await;
     let (_endpoint, connection) = connect(&world).await;
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
-    send.write_all(&framed(&query().encode())[..10]).await.unwrap();
+    send.write_all(&framed(&query().encode())[..10])
+        .await
+        .unwrap();
     send.reset(DOQ_REQUEST_CANCELLED).unwrap();
     let read = in_time("the server's reset", receive.read_to_end(70_000)).await;
     let Err(ReadToEndError::Read(ReadError::Reset(code))) = read else {

@@ -55,7 +55,11 @@ impl Suite {
     async fn ask(&mut self, ask: &Ask) -> Answered {
         let answered = self.client.ask(ask).await;
         let name = &ask.name;
-        let id = if self.listener == Transport::Quic { 0 } else { ask.id };
+        let id = if self.listener == Transport::Quic {
+            0
+        } else {
+            ask.id
+        };
         assert_eq!(answered.id, id, "{name}: the client's id");
         assert!(answered.has(flag::QR) && answered.has(flag::RA), "{name}");
         assert!(answered.has(flag::RD), "{name}: RD comes back");
@@ -75,7 +79,10 @@ impl Suite {
 
     async fn data(&mut self) {
         let www = self.ask(&Ask::new("www.secure.com", "A")).await;
-        assert_eq!((www.rcode, www.rdata("A")), (NOERROR, vec![&[192, 0, 2, 80][..]]));
+        assert_eq!(
+            (www.rcode, www.rdata("A")),
+            (NOERROR, vec![&[192, 0, 2, 80][..]])
+        );
         let www = self.ask(&Ask::new("www.secure.com", "AAAA")).await;
         assert_eq!(www.rdata("AAAA")[0][..4], [0x20, 0x01, 0x0d, 0xb8]);
         let apex = self.ask(&Ask::new("secure.com", "MX")).await;
@@ -137,7 +144,10 @@ impl Suite {
             let answered = self.ask(&ask).await;
             let whole = if self.listener == Transport::Udp {
                 assert!(answered.has(flag::TC), "{name}");
-                assert!(answered.answer().is_empty(), "{name}: nothing instead of a part");
+                assert!(
+                    answered.answer().is_empty(),
+                    "{name}: nothing instead of a part"
+                );
                 self.world.ask(Transport::Tcp, &ask).await
             } else {
                 answered
@@ -158,7 +168,9 @@ impl Suite {
     }
 
     async fn edns(&mut self) {
-        let bare = self.ask(&Ask::new("www.secure.com", "A").udp_octets(None)).await;
+        let bare = self
+            .ask(&Ask::new("www.secure.com", "A").udp_octets(None))
+            .await;
         assert_eq!(bare.rdata("A"), [[192, 0, 2, 80]]);
         let mut later = self.client.encode(&Ask::new("www.secure.com", "A"));
         let at = later.len() - VERSION_FROM_END;
@@ -175,7 +187,9 @@ impl Suite {
         assert_eq!(plain.count("RRSIG"), 0);
         let signed = self.ask(&Ask::new("b.a.secure.com", "A").dnssec()).await;
         assert_eq!(signed.count("RRSIG"), 1);
-        let asked = self.ask(&Ask::new("b.a.secure.com", "A").dnssec().flags(flag::AD)).await;
+        let asked = self
+            .ask(&Ask::new("b.a.secure.com", "A").dnssec().flags(flag::AD))
+            .await;
         assert_eq!(asked.count("RRSIG"), 1);
         let absent = Ask::new("not-there.nsec.com", "A");
         let plain = self.ask(&absent).await;
@@ -190,50 +204,89 @@ impl Suite {
         let ask = Ask::new("www.secure.com", "A").option(OPTION_PADDING, &[0; 20]);
         let answered = self.ask(&ask).await;
         let padded = has_option(&answered, OPTION_PADDING);
-        assert_eq!(padded, self.listener.is_encrypted(), "padding where it hides something");
+        assert_eq!(
+            padded,
+            self.listener.is_encrypted(),
+            "padding where it hides something"
+        );
         if padded {
             assert_eq!(answered.octets.len() % 468, 0);
         }
         let answered = self.ask(&Ask::new("www.secure.com", "A")).await;
-        assert!(!has_option(&answered, OPTION_PADDING), "nobody asked for it");
+        assert!(
+            !has_option(&answered, OPTION_PADDING),
+            "nobody asked for it"
+        );
     }
 
     async fn odd_queries(&mut self) {
         let before = self.world.lab.record().len();
-        let good = self.client.encode(&Ask::new("odd.secure.com", "A").udp_octets(None));
+        let good = self
+            .client
+            .encode(&Ask::new("odd.secure.com", "A").udp_octets(None));
         for opcode in [1, 2, 3, 4, 5, 6, 15] {
             let mut odd = good.clone();
             odd[2] = opcode << 3;
             let outcome = self.client.send(&odd).await;
-            assert_eq!(outcome.rcode(), Some(NOTIMP), "opcode {opcode}: {outcome:?}");
+            assert_eq!(
+                outcome.rcode(),
+                Some(NOTIMP),
+                "opcode {opcode}: {outcome:?}"
+            );
         }
         let mut none = good[..12].to_vec();
         none[5] = 0;
-        assert_eq!(self.client.send(&none).await.rcode(), Some(FORMERR), "QDCOUNT 0");
+        assert_eq!(
+            self.client.send(&none).await.rcode(),
+            Some(FORMERR),
+            "QDCOUNT 0"
+        );
         let mut two = good.clone();
         two[5] = 2;
         two.extend_from_slice(&good[12..]);
-        assert_eq!(self.client.send(&two).await.rcode(), Some(FORMERR), "QDCOUNT 2");
+        assert_eq!(
+            self.client.send(&two).await.rcode(),
+            Some(FORMERR),
+            "QDCOUNT 2"
+        );
         for rtype in ["TYPE251", "TYPE252", "TYPE249", "TYPE250", "TYPE41"] {
-            let odd = self.ask(&Ask::new("secure.com", rtype).udp_octets(None)).await;
+            let odd = self
+                .ask(&Ask::new("secure.com", rtype).udp_octets(None))
+                .await;
             assert_eq!((odd.rcode, odd.answer().len()), (REFUSED, 0), "{rtype}");
         }
-        for (class, name) in [(3, "id.server"), (3, "version.bind"), (254, "a.com"), (255, "a.com")] {
+        for (class, name) in [
+            (3, "id.server"),
+            (3, "version.bind"),
+            (254, "a.com"),
+            (255, "a.com"),
+        ] {
             let mut ask = Ask::new(name, "TXT");
             ask.class = class;
             assert_eq!(self.ask(&ask).await.rcode, REFUSED, "class {class}");
         }
         let any = self.ask(&Ask::new("secure.com", "TYPE255")).await;
-        assert_eq!((any.rcode, any.answer().len()), (NOERROR, 1), "ANY is answered small");
+        assert_eq!(
+            (any.rcode, any.answer().len()),
+            (NOERROR, 1),
+            "ANY is answered small"
+        );
         assert!(any.octets.len() < 100);
-        assert_eq!(self.world.lab.record().len(), before, "none of this is forwarded");
+        assert_eq!(
+            self.world.lab.record().len(),
+            before,
+            "none of this is forwarded"
+        );
     }
 
     async fn ttls_age(&mut self) {
         let ask = Ask::new("ttl3600.secure.com", "A");
         let first = self.ask(&ask).await.answer()[0].ttl_s;
         let second = self.ask(&ask).await.answer()[0].ttl_s;
-        assert!(0 < second && second <= first && first <= 3600, "{first}, {second}");
+        assert!(
+            0 < second && second <= first && first <= 3600,
+            "{first}, {second}"
+        );
         assert_eq!(self.world.lab.record().queries_below(&ask.name).len(), 1);
     }
 
@@ -252,7 +305,11 @@ impl Suite {
         let seen = &seen[0];
         assert_eq!(seen.transport, self.upstream);
         let query = seen.query.as_ref().unwrap();
-        assert_eq!(query.flags, flag::RD | flag::CD, "RD and CD and nothing else");
+        assert_eq!(
+            query.flags,
+            flag::RD | flag::CD,
+            "RD and CD and nothing else"
+        );
         assert!(query.well_formed && query.dnssec_ok());
         let edns = query.edns.as_ref().unwrap();
         let codes: Vec<u16> = edns.options.iter().map(|(code, _)| *code).collect();
