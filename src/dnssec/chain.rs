@@ -164,6 +164,7 @@ impl Validation {
                     Trust::Secure(validated, _) => {
                         let nothing_below = set.rtype == rtype::DNAME;
                         let ttl_s = validated.ttl_cap_s.min(set.ttl_s());
+                        let ttl_s = ttl_s.min(keys::ABSENCE_TTL_MAX_S);
                         self.learn(name, ZoneStatus::NotACut { nothing_below }, ttl_s);
                         Cut::Inside { nothing_below }
                     }
@@ -186,7 +187,8 @@ impl Validation {
             Err(why) if why.security() == Security::Insecure => ZoneStatus::Insecure(reason(why)),
             Err(why) => return Some(Cut::Not(reason(why))),
         };
-        self.learn(name, status.clone(), gathered.ttl_s);
+        let ttl_s = gathered.ttl_s.min(keys::ABSENCE_TTL_MAX_S);
+        self.learn(name, status.clone(), ttl_s);
         Some(match status {
             ZoneStatus::Insecure(reason) => Cut::Not(reason),
             ZoneStatus::NotACut { nothing_below } => Cut::Inside { nothing_below },
@@ -313,11 +315,17 @@ impl Validation {
             }
         };
         for count in start.label_count() + 1..=name.label_count() {
-            match self.cut(keys, &name.suffix(count)) {
+            let child = name.suffix(count);
+            match self.cut(keys, &child) {
                 Some(Cut::Secure(below)) => zone = below,
                 Some(Cut::Inside {
                     nothing_below: true,
-                }) => break,
+                }) if self.settings.private_zones.contains(&child) => {
+                    return Some(Err(Reason::new(Why::PrivateZone, &child, rtype::DS)));
+                }
+                Some(Cut::Inside {
+                    nothing_below: true,
+                }) if !self.private_below(name, count) => break,
                 Some(Cut::Inside { .. }) => {}
                 Some(Cut::Not(reason)) => return Some(Err(reason)),
                 None => {
@@ -327,6 +335,14 @@ impl Validation {
             }
         }
         Some(Ok(zone))
+    }
+
+    /// Whether a private zone begins below the label `count` of `name`: a proof that nothing is
+    /// there must not end the walk before it.
+    fn private_below(&self, name: &Name, count: usize) -> bool {
+        !self.settings.private_zones.is_empty()
+            && (count + 1..=name.label_count())
+                .any(|below| self.settings.private_zones.contains(&name.suffix(below)))
     }
 
     /// Foresees the rest of a walk that stands at the label `count`.

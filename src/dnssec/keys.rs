@@ -230,6 +230,10 @@ pub const ZONES_KNOWN_MAX: usize = 10_000;
 /// within a day even if its records have a longer TTL.
 pub const ZONE_TTL_MAX_S: u32 = 86_400;
 
+/// The longest that the absence of a zone cut, or of its DS, is believed, in seconds: what does
+/// not exist yet should not wait for a day once it does.
+pub const ABSENCE_TTL_MAX_S: u32 = 3600;
+
 /// What is known about zones. Filled only with what [`super::Validation`] learned; one writer, the
 /// driver of validations.
 #[derive(Debug, Default)]

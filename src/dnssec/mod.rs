@@ -35,6 +35,7 @@
 //! | `denial`, `nsec`, `nsec3` | proofs of absence |
 //! | `rrset`, `rdata` | records sorted into sets; readers |
 //! | `limits` | what one answer may cost |
+//! | `sentinel` | names that ask which root keys are trusted here |
 //! | `settings`, `verdict` | what the operator decides; what is found, and why |
 
 mod answer;
@@ -50,6 +51,7 @@ mod nsec;
 mod nsec3;
 mod rdata;
 mod rrset;
+mod sentinel;
 mod settings;
 mod signature;
 mod verdict;
@@ -58,8 +60,11 @@ mod verdict;
 mod tests;
 
 pub use foresight::{FORESEEN_MAX, foresee};
-pub use keys::{KeyCache, Learned, ZONE_TTL_MAX_S, ZONES_KNOWN_MAX, ZoneKeys, ZoneStatus};
+pub use keys::{
+    ABSENCE_TTL_MAX_S, KeyCache, Learned, ZONE_TTL_MAX_S, ZONES_KNOWN_MAX, ZoneKeys, ZoneStatus,
+};
 pub use machine::{FetchFailed, Judged, Step, Validation};
 pub use rdata::{Ds, key_tag};
+pub use sentinel::sentinel_fails;
 pub use settings::{AnchorSet, Settings};
 pub use verdict::{Reason, Security, Verdict, Why};

@@ -1132,3 +1132,38 @@ fn two_zones_with_one_key_do_not_sign_for_each_other() {
     });
     is_bogus(&judged, Why::SignatureInvalid);
 }
+
+#[test]
+fn a_private_zone_is_insecure_where_the_public_tree_has_no_such_name() {
+    let lab = lab();
+    let private = |question: &Question, response: &mut Response| {
+        if question.name.is_within(&name("corp.")) && question.name != name("corp.") {
+            *response = lab.respond(question);
+            response.authority.clear();
+            response.answer.clear();
+            response.rcode = rcode::NOERROR;
+            if question.qtype == rtype::A {
+                response.answer = vec![record(&question.name, rtype::A, &[10, 0, 0, 1])];
+            }
+        }
+    };
+    let ask = |zones: &[&str], owner: &str| {
+        let mut client = Client::new(&lab);
+        client.settings.private_zones = zones.iter().map(|zone| name(zone)).collect();
+        client.ask_tampered(&question(owner, rtype::A), private)
+    };
+    let judged = ask(&["corp."], "www.corp.");
+    assert_eq!(judged.verdict.reason().unwrap().why, Why::PrivateZone);
+    assert_eq!(judged.answer.len(), 1);
+    is_bogus(&ask(&[], "www.corp."), Why::SignatureMissing);
+    is_bogus(&ask(&["other."], "www.corp."), Why::SignatureMissing);
+    // A zone that exists in public is what its parent says, whoever routes it where.
+    let mut client = Client::new(&lab);
+    client.settings.private_zones.insert(name("sec.lab."));
+    let judged = client.ask_tampered(&question("www.sec.lab.", rtype::A), |_, response| {
+        if response.question.qtype == rtype::A {
+            without(&mut response.answer, rtype::RRSIG);
+        }
+    });
+    is_bogus(&judged, Why::SignatureMissing);
+}
