@@ -7,3 +7,4 @@ mod lab;
 mod properties;
 mod text;
 mod vectors;
+mod zones;
