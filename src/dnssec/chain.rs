@@ -12,6 +12,8 @@ use std::sync::Arc;
 use crate::wire::{CLASS_IN, Name, Question, rcode, rtype};
 
 use super::{
+    aggressive::Proven,
+    answer::push_set,
     denial::{Absence, Evidence},
     keys::{self, Authenticated, KeyCache, Learned, ZoneKeys, ZoneStatus},
     limits,
@@ -546,6 +548,7 @@ impl Validation {
                 zone: zone.zone.clone(),
             };
             let validated = self.verify(id, set, zone)?;
+            self.note_proof(set, &validated, zone);
             if validated.wildcard.is_some() {
                 // An NSEC expanded from a wildcard tells about the wildcard, not about its owner.
                 continue;
@@ -555,6 +558,21 @@ impl Validation {
             gathered.sets.push(index);
         }
         Ok(gathered)
+    }
+
+    /// Remembers a validated SOA, NSEC or NSEC3 set for later denials, once.
+    fn note_proof(&mut self, set: &RrSet, validated: &Validated, zone: &ZoneKeys) {
+        if validated.wildcard.is_some() || self.proven.iter().any(|one| one.set == *set) {
+            return;
+        }
+        let mut records = Vec::new();
+        push_set(&mut records, set, validated, &zone.zone);
+        self.proven.push(Proven {
+            zone: zone.zone.clone(),
+            ttl_s: validated.ttl_cap_s.min(set.ttl_s()),
+            set: set.clone(),
+            records,
+        });
     }
 
     /// What a verified set's signature said, if it was verified.

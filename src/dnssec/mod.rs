@@ -1,6 +1,6 @@
 //! The validator: whether an answer is what its zone's owner signed, from the trust anchors down
 //! (RFC 4033, 4034, 4035, 5155, 6840; algorithms of RFC 3110, 5702, 6605, 8080 with the policy of
-//! RFC 9904 to 9906; limits of RFC 9276; extended errors of RFC 8914; RFC 7646 negative anchors).
+//! RFC 9904 to 9906; limits of RFC 9276; extended errors of RFC 8914; RFC 7646 negative anchors; RFC 8198; RFC 8509).
 //!
 //! Knows RRsets, keys, proofs and the time it is given; knows no sockets, no tasks, no cache of
 //! answers and no configuration file. It never fetches: it says what it needs, and is given it.
@@ -33,11 +33,13 @@
 //! | `keys` | DNSKEY against DS; the cache of zones |
 //! | `signature`, `canonical`, `crypto` | one RRset against its RRSIGs |
 //! | `denial`, `nsec`, `nsec3` | proofs of absence |
+//! | `aggressive` | denials from proofs already seen |
 //! | `rrset`, `rdata` | records sorted into sets; readers |
 //! | `limits` | what one answer may cost |
 //! | `sentinel` | names that ask which root keys are trusted here |
 //! | `settings`, `verdict` | what the operator decides; what is found, and why |
 
+mod aggressive;
 mod answer;
 mod canonical;
 mod chain;
@@ -59,6 +61,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
+pub use aggressive::{Denied, GAP_TTL_MAX_S, GAPS_MAX, GAPS_PER_ZONE_MAX, Gaps, Proven};
 pub use foresight::{FORESEEN_MAX, foresee};
 pub use keys::{
     ABSENCE_TTL_MAX_S, KeyCache, Learned, ZONE_TTL_MAX_S, ZONES_KNOWN_MAX, ZoneKeys, ZoneStatus,

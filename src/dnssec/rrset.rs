@@ -5,7 +5,7 @@ use crate::wire::{CLASS_IN, Name, Record, Response, rtype};
 use super::{canonical, rdata::Rrsig};
 
 /// All records of one owner and type in one section, and the RRSIGs that cover them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RrSet {
     pub(super) owner: Name,
     pub(super) rtype: u16,
