@@ -177,7 +177,7 @@ impl ZoneGaps {
     }
 
     fn learn(&mut self, one: Proven, now: &Now) {
-        let minimum_s = self.soa.as_ref().map_or(0, |soa| minimum_s(&soa.set));
+        let minimum_s = self.soa.as_ref().map_or(0, |soa| soa.set.minimum_s());
         let ttl_s = one.ttl_s.min(minimum_s).min(GAP_TTL_MAX_S);
         if self.len() >= GAPS_PER_ZONE_MAX {
             self.drop_expired(now.uptime_s());
@@ -224,7 +224,7 @@ impl ZoneGaps {
             .map(|stored| stored.expires_s.saturating_sub(uptime_s))
             .min()
             .unwrap_or(0)
-            .min(minimum_s(&soa.set));
+            .min(soa.set.minimum_s());
         let mut authority: Vec<Record> = Vec::new();
         for record in used.iter().flat_map(|stored| &stored.records) {
             if !authority
@@ -328,13 +328,4 @@ fn usable_nsec3(set: &RrSet) -> Option<(Hash, Parameters)> {
     let parameters = Parameters::accepted(&nsec3)?;
     let hash = super::nsec3::decode(set.owner.labels().next()?)?;
     Some((hash, parameters))
-}
-
-/// The last field of the SOA, which bounds the TTL of denials (RFC 2308, section 4).
-fn minimum_s(soa: &RrSet) -> u32 {
-    soa.canonical_rdata()
-        .first()
-        .and_then(|rdata| rdata.last_chunk::<4>())
-        .map_or(0, |octets| u32::from_be_bytes(*octets))
-        .min(soa.ttl_s())
 }

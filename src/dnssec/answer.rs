@@ -5,13 +5,13 @@ use std::{collections::HashSet, sync::Arc};
 use crate::wire::{Name, Question, Record, rcode, rtype};
 
 use super::{
-    chain::{Gathered, Trust},
     denial::Denial,
     keys::{KeyCache, ZoneKeys},
     limits,
     machine::{Judged, Section, Validation},
     rrset::{RrSet, Sections},
     signature::Validated,
+    trust::{Gathered, Trust},
     verdict::{Reason, Security, Verdict, Why},
 };
 

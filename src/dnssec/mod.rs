@@ -28,6 +28,7 @@
 //! |---|---|
 //! | `machine` | the steps, and what comes out |
 //! | `answer` | the links of one answer: aliases, wildcards, denial, what is kept |
+//! | `trust` | whose signature counts for a set, whose proofs count for a name |
 //! | `chain` | from the anchor to the zone of a name |
 //! | `foresight` | what the chain will need, before the answer is here |
 //! | `keys` | DNSKEY against DS; the cache of zones |
@@ -56,6 +57,7 @@ mod rrset;
 mod sentinel;
 mod settings;
 mod signature;
+mod trust;
 mod verdict;
 
 #[cfg(test)]

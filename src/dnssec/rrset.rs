@@ -47,6 +47,16 @@ impl RrSet {
             .unwrap_or(0)
     }
 
+    /// What a SOA allows as the TTL of denials, in seconds: its last field and its own TTL
+    /// (RFC 2308, section 5).
+    pub(super) fn minimum_s(&self) -> u32 {
+        self.canonical
+            .first()
+            .and_then(|rdata| rdata.last_chunk::<4>())
+            .map_or(0, |octets| u32::from_be_bytes(*octets))
+            .min(self.ttl_s())
+    }
+
     /// The number of labels of the owner, root and leading wildcard label not counted
     /// (RFC 4034, section 3.1.3).
     pub(super) fn owner_labels(&self) -> usize {
