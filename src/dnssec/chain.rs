@@ -101,7 +101,11 @@ impl Validation {
             Some(Fetched::Failed(why)) => return Some(failed(*why, &question)),
             None => {
                 self.want(question, true);
-                self.want(dnskey_of(name), false);
+                // A signer has keys; a name on the way of a walk has them only if it is a zone,
+                // which most are that have one label or two.
+                if !absence_counts || name.label_count() <= 2 {
+                    self.want(dnskey_of(name), false);
+                }
                 self.want_above(keys, name, &anchor);
                 return None;
             }
