@@ -5,13 +5,13 @@ use std::{collections::HashSet, sync::Arc};
 use crate::wire::{Name, Question, Record, rcode, rtype};
 
 use super::{
-    chain::{Gathered, Trust},
     denial::Denial,
     keys::{KeyCache, ZoneKeys},
     limits,
     machine::{Judged, Section, Validation},
     rrset::{RrSet, Sections},
     signature::Validated,
+    trust::{Gathered, Trust},
     verdict::{Reason, Security, Verdict, Why},
 };
 
@@ -105,6 +105,7 @@ impl Validation {
             next,
             wildcard: kept.wildcard,
             learned: Vec::new(),
+            proven: Vec::new(),
         })
     }
 
@@ -287,7 +288,7 @@ fn unsigned_rcode(sections: &Sections) -> u16 {
 
 /// Appends a validated set with capped TTLs, and those of its signatures that are of the same zone
 /// and of the same true owner.
-fn push_set(out: &mut Vec<Record>, set: &RrSet, validated: &Validated, zone: &Name) {
+pub(super) fn push_set(out: &mut Vec<Record>, set: &RrSet, validated: &Validated, zone: &Name) {
     let ttl_s = set.ttl_s().min(validated.ttl_cap_s);
     let labels = validated
         .wildcard

@@ -118,6 +118,11 @@ impl Evidence {
             .ok_or(Why::WildcardUnproven)
     }
 
+    /// The wildcard that a name which NSEC proves absent might come out of.
+    pub(super) fn wildcard_by_nsec(&self, name: &Name) -> Option<Name> {
+        self.nsec.closest_encloser(name)?.child(b"*").ok()
+    }
+
     /// Whether there is nothing to prove with.
     pub(super) fn is_empty(&self) -> bool {
         self.nsec.is_empty() && self.nsec3.is_empty()

@@ -273,6 +273,10 @@ pub const ZONE_TTL_MAX_S: u32 = 86_400;
 /// Keys younger than this are not doubted, in seconds.
 const DOUBT_AFTER_S: u32 = 60;
 
+/// The longest that the absence of a zone cut, or of its DS, is believed, in seconds: what does
+/// not exist yet should not wait for a day once it does.
+pub const ABSENCE_TTL_MAX_S: u32 = 3600;
+
 /// What is known about zones. Filled only with what [`super::Validation`] learned; one writer, the
 /// driver of validations.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@ use crate::{
 };
 
 use super::{
+    aggressive::Proven,
     chain::Cut,
     keys::{KeyCache, Learned},
     limits::{self, Budget},
@@ -63,6 +64,9 @@ pub struct Judged {
     /// What was learned about zones, for [`KeyCache::learn`]. Filled for every verdict: what was
     /// proved stays proved.
     pub learned: Vec<Learned>,
+    /// The proofs of absence that were validated, for [`super::Gaps::learn`]. Filled for every
+    /// verdict too.
+    pub proven: Vec<Proven>,
 }
 
 /// Which section of a response an RRset stands in.
@@ -100,6 +104,7 @@ pub struct Validation {
     pub(super) cuts: HashMap<Name, Cut>,
     pub(super) verified: HashMap<SetId, Result<Validated, Reason>>,
     pub(super) learned: Vec<Learned>,
+    pub(super) proven: Vec<Proven>,
     pub(super) asked: HashSet<Question>,
     pub(super) needs: Vec<Question>,
     pub(super) budget: Budget,
@@ -126,6 +131,7 @@ impl Validation {
             cuts: HashMap::new(),
             verified: HashMap::new(),
             learned: Vec::new(),
+            proven: Vec::new(),
             asked: HashSet::new(),
             needs: Vec::new(),
             budget: Budget::new(),
@@ -162,6 +168,7 @@ impl Validation {
             self.needs.clear();
             if let Some(mut judged) = self.judge(keys) {
                 judged.learned = std::mem::take(&mut self.learned);
+                judged.proven = std::mem::take(&mut self.proven);
                 return Step::Done(Box::new(judged));
             }
             if !self.needs.is_empty() {
@@ -245,13 +252,14 @@ impl Judged {
             next: None,
             wildcard: false,
             learned: Vec::new(),
+            proven: Vec::new(),
         }
     }
 }
 
 /// Types that ask for a treatment, not for an RRset. ANY and RRSIG are answered without us
 /// (RFC 8482).
-fn is_meta(qtype: u16) -> bool {
+pub(super) fn is_meta(qtype: u16) -> bool {
     matches!(
         qtype,
         0 | rtype::OPT | rtype::RRSIG | rtype::SIG | 128..=255

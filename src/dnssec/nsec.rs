@@ -122,7 +122,7 @@ impl NsecProof {
     }
 
     /// The longest existing ancestor of an absent name: what it shares with either end of its gap.
-    fn closest_encloser(&self, name: &Name) -> Option<Name> {
+    pub(super) fn closest_encloser(&self, name: &Name) -> Option<Name> {
         self.covering(name)
             .filter(|(_, nsec)| !nsec.next.is_within(name))
             .map(|(owner, nsec)| {

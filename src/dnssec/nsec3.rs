@@ -22,7 +22,7 @@ use super::{
 /// The only hash algorithm there is, SHA-1 (RFC 5155, section 11).
 const HASH_SHA1: u8 = 1;
 
-type Hash = [u8; NSEC3_HASH_OCTETS];
+pub(super) type Hash = [u8; NSEC3_HASH_OCTETS];
 
 /// One gap between hashed names.
 #[derive(Clone, Debug)]
@@ -243,6 +243,33 @@ impl Nsec3Proof {
     }
 }
 
+/// What a zone's names are hashed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Parameters {
+    salt: Box<[u8]>,
+    iterations: u16,
+}
+
+impl Parameters {
+    /// The parameters of a record that is known, cheap and does not opt out.
+    pub(super) fn accepted(nsec3: &Nsec3) -> Option<Self> {
+        let accepted = nsec3.hash_algorithm == HASH_SHA1
+            && nsec3.flags == 0
+            && nsec3.iterations <= NSEC3_ITERATIONS_INSECURE
+            && nsec3.salt.len() <= NSEC3_SALT_MAX_OCTETS;
+        accepted.then(|| Self {
+            salt: nsec3.salt.clone(),
+            iterations: nsec3.iterations,
+        })
+    }
+
+    /// The hash of a name, while the budget lasts.
+    pub(super) fn hash(&self, name: &Name, budget: &mut Budget) -> Option<Hash> {
+        budget.hash(u32::from(self.iterations) + 1).ok()?;
+        Some(nsec3_hash(name.as_wire(), &self.salt, self.iterations))
+    }
+}
+
 impl Gap {
     fn covers(&self, hash: &Hash) -> bool {
         if self.hash < self.next {
@@ -255,7 +282,7 @@ impl Gap {
 }
 
 /// The hash in an owner's first label (base32hex, RFC 4648, section 7).
-fn decode(label: &[u8]) -> Option<Hash> {
+pub(super) fn decode(label: &[u8]) -> Option<Hash> {
     let octets = BASE32HEX_NOPAD.decode(&label.to_ascii_uppercase()).ok()?;
     Hash::try_from(octets.as_slice()).ok()
 }

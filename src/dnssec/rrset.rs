@@ -5,7 +5,7 @@ use crate::wire::{CLASS_IN, Name, Record, Response, rtype};
 use super::{canonical, rdata::Rrsig};
 
 /// All records of one owner and type in one section, and the RRSIGs that cover them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RrSet {
     pub(super) owner: Name,
     pub(super) rtype: u16,
@@ -45,6 +45,16 @@ impl RrSet {
             .map(|record| record.ttl_s)
             .min()
             .unwrap_or(0)
+    }
+
+    /// What a SOA allows as the TTL of denials, in seconds: its last field and its own TTL
+    /// (RFC 2308, section 5).
+    pub(super) fn minimum_s(&self) -> u32 {
+        self.canonical
+            .first()
+            .and_then(|rdata| rdata.last_chunk::<4>())
+            .map_or(0, |octets| u32::from_be_bytes(*octets))
+            .min(self.ttl_s())
     }
 
     /// The number of labels of the owner, root and leading wildcard label not counted

@@ -1,6 +1,9 @@
 //! What the operator decides about validation.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::wire::Name;
 
@@ -19,6 +22,10 @@ pub struct Settings {
     /// Names at and below which nothing is validated, and until when, in seconds since 1970
     /// (RFC 7646).
     pub negative_trust_anchors: HashMap<Name, u64>,
+    /// Zones that live beside the public tree, by a route to servers of their own: each is insecure
+    /// where the public tree proves that its name does not exist, and validated like any other
+    /// where it does.
+    pub private_zones: HashSet<Name>,
     /// Whether algorithms 5 and 7 and digest 1, which rest on SHA-1, are supported. Off by
     /// default: zones that have nothing better are insecure (RFC 9905).
     pub sha1: bool,
@@ -33,6 +40,7 @@ impl Settings {
         Self {
             anchors: HashMap::from([(Name::root(), anchors)]),
             negative_trust_anchors: HashMap::new(),
+            private_zones: HashSet::new(),
             sha1: false,
             skew_s: SKEW_DEFAULT_S,
         }

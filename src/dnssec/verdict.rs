@@ -44,6 +44,8 @@ pub enum Why {
     UnsupportedDigest,
     /// The zone's NSEC3 records take more iterations than we are ready to hash (RFC 9276).
     Nsec3Iterations,
+    /// A private zone whose name the public tree proves absent.
+    PrivateZone,
     /// The operator switched validation off for this part of the tree (RFC 7646).
     NegativeTrustAnchor,
 
@@ -112,6 +114,7 @@ impl Why {
             | Self::UnsupportedAlgorithm
             | Self::UnsupportedDigest
             | Self::Nsec3Iterations
+            | Self::PrivateZone
             | Self::NegativeTrustAnchor => Security::Insecure,
             Self::FetchFailed | Self::UpstreamFailure | Self::NoAnchor | Self::NotJudged => {
                 Security::Indeterminate
@@ -125,7 +128,10 @@ impl Why {
     #[must_use]
     pub const fn extended_error(self) -> Option<u16> {
         Some(match self {
-            Self::UnsignedDelegation | Self::OptOut | Self::NegativeTrustAnchor => return None,
+            Self::UnsignedDelegation
+            | Self::OptOut
+            | Self::PrivateZone
+            | Self::NegativeTrustAnchor => return None,
             Self::UnsupportedAlgorithm | Self::SignatureUnsupported => 1,
             Self::UnsupportedDigest => 2,
             Self::NoAnchor | Self::NotJudged => 5,
@@ -158,6 +164,7 @@ impl Why {
             Self::UnsupportedAlgorithm => "unsupported_algorithm",
             Self::UnsupportedDigest => "unsupported_digest",
             Self::Nsec3Iterations => "nsec3_iterations",
+            Self::PrivateZone => "private_zone",
             Self::NegativeTrustAnchor => "negative_trust_anchor",
             Self::SignatureMissing => "signature_missing",
             Self::SignatureExpired => "signature_expired",
@@ -192,6 +199,7 @@ impl Why {
             Self::UnsupportedAlgorithm => "the zone has only algorithms that are not supported",
             Self::UnsupportedDigest => "the zone has only DS digests that are not supported",
             Self::Nsec3Iterations => "the zone uses more NSEC3 iterations than are supported",
+            Self::PrivateZone => "the zone is private: the public tree has no such name",
             Self::NegativeTrustAnchor => "validation is switched off here by the configuration",
             Self::SignatureMissing => "the signature is missing",
             Self::SignatureExpired => "the signature has expired",

@@ -38,9 +38,8 @@ pub(super) async fn validate<U: Exchange>(
     debug!(name = %question.name, %upstream, %reason, "bogus, asking again");
     let incomplete = matches!(reason.why, Why::SignatureMissing | Why::DenialMissing);
     forget_old_keys(driver, question, reason);
-    let (second, upstream) = match attempt(driver, question, settings, None).await {
-        Ok(second) => second,
-        Err(_) => return Ok(first),
+    let Ok((second, upstream)) = attempt(driver, question, settings, None).await else {
+        return Ok(first);
     };
     if !matches!(second.verdict, Verdict::Bogus(_)) {
         return Ok(second);

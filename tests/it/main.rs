@@ -16,3 +16,4 @@ mod interop;
 mod support;
 mod transports;
 mod upstream_faults;
+mod validation;

@@ -334,7 +334,7 @@ const EXPECTATIONS: &[(&str, &str, Expectation)] = &[
     ("any.wild.stripped3.com", "A", bogus(&[12, 6])),
     ("www.wrongsigner.com", "A", bogus(&[6, 9, 10])),
     ("www.manybad.com", "A", bogus(&[6])),
-    ("www.keytrap.com", "A", bogus(&[6])),
+    ("www.keytrap.com", "A", bogus(&[6, 9])),
     ("www.revoked.com", "A", bogus(&[6, 9])),
     ("www.nozoneflag.com", "A", bogus(&[6, 9, 11])),
     ("www.wrongprotocol.com", "A", bogus(&[6, 9])),

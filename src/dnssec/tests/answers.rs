@@ -59,11 +59,13 @@ fn ask(owner: &str, qtype: u16) -> Judged {
     let warm = cold.ask(&question(owner, qtype));
     let mut again = warm;
     again.learned.clone_from(&judged.learned);
+    again.proven.clone_from(&judged.proven);
     assert_eq!(again, judged, "warm keys change nothing");
     let mut early = Client::new(&world);
     early.speculate = true;
     let mut again = early.ask(&question(owner, qtype));
     again.learned.clone_from(&judged.learned);
+    again.proven.clone_from(&judged.proven);
     assert_eq!(again, judged, "speculation changes nothing");
     judged
 }

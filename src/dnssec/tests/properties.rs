@@ -70,23 +70,25 @@ fn mischief() -> impl Strategy<Value = Mischief> {
             .prop_map(|(at, rtype)| Mischief::Type(at, rtype)),
         3 => place.clone().prop_map(Mischief::Remove),
         1 => (place.clone(), place.clone()).prop_map(|(from, to)| Mischief::Transplant(from, to)),
-        1 => place.clone().prop_map(Mischief::Move),
+        1 => place.prop_map(Mischief::Move),
         1 => prop_oneof![Just(0_u16), Just(3), Just(2)].prop_map(Mischief::Rcode),
         1 => (0..QUESTIONS.len()).prop_map(Mischief::Mix),
     ]
 }
 
+/// The record at a place counted over both sections.
+fn pick(response: &mut Response, at: usize) -> Option<&mut Record> {
+    let answers = response.answer.len();
+    if at < answers {
+        response.answer.get_mut(at)
+    } else {
+        response.authority.get_mut(at - answers)
+    }
+}
+
 fn apply(world: &World, mischief: &Mischief, response: &mut Response) {
     let total = response.answer.len() + response.authority.len();
     let at = |place: usize| if total == 0 { 0 } else { place % total };
-    fn pick(response: &mut Response, at: usize) -> Option<&mut Record> {
-        let answers = response.answer.len();
-        if at < answers {
-            response.answer.get_mut(at)
-        } else {
-            response.authority.get_mut(at - answers)
-        }
-    }
     match *mischief {
         Mischief::Rdata(place, octet, bit) => {
             if let Some(record) = pick(response, at(place)) {

@@ -16,6 +16,7 @@ const TYPES: &[(&str, u16)] = &[
     ("TXT", rtype::TXT),
     ("AAAA", rtype::AAAA),
     ("SRV", rtype::SRV),
+    ("NAPTR", rtype::NAPTR),
     ("DNAME", rtype::DNAME),
     ("DS", rtype::DS),
     ("RRSIG", rtype::RRSIG),
@@ -70,7 +71,7 @@ fn rdata(rtype: u16, words: &[&str]) -> Vec<u8> {
     if words[0] == "\\#" {
         return hex(&words[2..].concat());
     }
-    let wire = |text: &str| name(text).as_wire().to_vec();
+    let wire = name_octets;
     let u8_of = |text: &str| vec![text.parse::<u8>().unwrap()];
     let u16_of = |text: &str| text.parse::<u16>().unwrap().to_be_bytes().to_vec();
     let u32_of = |text: &str| text.parse::<u32>().unwrap().to_be_bytes().to_vec();
@@ -136,6 +137,15 @@ fn rdata(rtype: u16, words: &[&str]) -> Vec<u8> {
             base64(&words[8..]),
         ]
         .concat(),
+        rtype::NAPTR => [
+            u16_of(words[0]),
+            u16_of(words[1]),
+            string(words[2]),
+            string(words[3]),
+            string(words[4]),
+            wire(words[5]),
+        ]
+        .concat(),
         rtype::NSEC => [wire(words[0]), types(&words[1..])].concat(),
         rtype::NSEC3PARAM => [
             u8_of(words[0]),
@@ -161,6 +171,17 @@ fn rdata(rtype: u16, words: &[&str]) -> Vec<u8> {
         }
         other => panic!("type {other} has no reader"),
     }
+}
+
+/// A name without escapes, case kept.
+fn name_octets(text: &str) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for label in text.split('.').filter(|label| !label.is_empty()) {
+        octets.push(u8::try_from(label.len()).unwrap());
+        octets.extend_from_slice(label.as_bytes());
+    }
+    octets.push(0);
+    octets
 }
 
 fn salt(text: &str) -> Vec<u8> {

@@ -97,7 +97,7 @@ fn upstreams(upstreams: impl IntoIterator<Item = UpstreamSettings>) -> Upstreams
 
 async fn ask(upstreams: &Upstreams, name: &str) -> Result<Exchanged, ExchangeError> {
     upstreams
-        .exchange(&question(name), clock::instant() + PATIENCE)
+        .exchange(&question(name), clock::instant() + PATIENCE, None)
         .await
 }
 

@@ -131,7 +131,9 @@ async fn the_deadline_is_kept() {
     .await;
     let upstreams = upstreams([upstream(Transport::Tcp, address)]);
     let deadline = clock::instant() + Duration::from_millis(100);
-    let outcome = upstreams.exchange(&question("a.example"), deadline).await;
+    let outcome = upstreams
+        .exchange(&question("a.example"), deadline, None)
+        .await;
     let error = outcome.unwrap_err();
     assert!(!error.is_silent());
     assert!(error.to_string().contains("no answer in time"), "{error}");

@@ -9,7 +9,7 @@ use tokio::{
 };
 use truename::{
     access::{self, Access},
-    cache, certificates, listener,
+    cache, certificates, dnssec, listener,
     net::server_tls::ServerTls,
     reply,
     resolver::{self, Resolver},
@@ -21,12 +21,14 @@ use truename::{
 use crate::lab::{Lab, Transport};
 
 /// What a test may want otherwise.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Options {
     /// How long an idle connection stays.
     pub(crate) idle: Duration,
     /// `forward.timeout`.
     pub(crate) timeout: Duration,
+    /// The validator's settings; nothing is validated without.
+    pub(crate) dnssec: Option<dnssec::Settings>,
 }
 
 impl Default for Options {
@@ -34,6 +36,7 @@ impl Default for Options {
         Self {
             idle: Duration::from_secs(30),
             timeout: Duration::from_secs(4),
+            dnssec: None,
         }
     }
 }
@@ -83,6 +86,7 @@ impl Truename {
             cache::Settings::default(),
             Access::new(access::Settings::default()),
             reply::Settings::new(options.idle),
+            options.dnssec,
         ));
         let listeners = Arc::new(listener::Shared::new(settings, Some(tls)));
         let (halt, halted) = oneshot::channel::<()>();
