@@ -2,12 +2,11 @@
 //!
 //! One query has one [`Now`]: it is read when the query arrives and handed down, so that every
 //! step of one walk agrees on the time and the pure rooms are deterministic under test. Monotonic
-//! time ages cache entries and ends waits; wall time only judges signatures and certificates.
+//! time ends waits, uptime ages cache entries; wall time only judges signatures and certificates.
 
-use std::{
-    sync::OnceLock,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +15,9 @@ pub struct Now {
     pub instant: Instant,
     /// Wall time in seconds since 1970-01-01T00:00:00Z.
     pub unix_s: u64,
+    /// Seconds since the machine booted, sleep included: how cache entries store their times, four
+    /// octets each. The monotonic clock stands still while a laptop sleeps, and TTLs do not.
+    pub uptime_s: u32,
 }
 
 impl Now {
@@ -25,16 +27,8 @@ impl Now {
         Self {
             instant: instant(),
             unix_s: unix_s(),
+            uptime_s: uptime_s(),
         }
-    }
-
-    /// Whole seconds of monotonic time since the process first asked, which is how cache entries
-    /// store their times: four octets each, good for 136 years of uptime.
-    #[must_use]
-    pub fn uptime_s(&self) -> u32 {
-        let start = start();
-        let seconds = self.instant.saturating_duration_since(start).as_secs();
-        u32::try_from(seconds).unwrap_or(u32::MAX)
     }
 
     /// The same reading, `by` later on both clocks.
@@ -43,6 +37,8 @@ impl Now {
         Self {
             instant: self.instant + by,
             unix_s: self.unix_s.saturating_add(by.as_secs()),
+            uptime_s: u32::try_from(by.as_secs())
+                .map_or(u32::MAX, |by_s| self.uptime_s.saturating_add(by_s)),
         }
     }
 }
@@ -63,12 +59,7 @@ pub fn unix_s() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// The origin of [`Now::uptime_s`]: an hour before the first reading, so that an entry can be
-/// older than the process when a test or a stored cache says so.
-fn start() -> Instant {
-    static START: OnceLock<Instant> = OnceLock::new();
-    *START.get_or_init(|| {
-        let now = instant();
-        now.checked_sub(Duration::from_hours(1)).unwrap_or(now)
-    })
+/// Seconds since the machine booted, sleep included.
+fn uptime_s() -> u32 {
+    u32::try_from(clock_gettime(ClockId::Boottime).tv_sec).unwrap_or(0)
 }

@@ -27,6 +27,12 @@ pub fn below(bound: u32) -> u32 {
     }
 }
 
+/// A hash with a key of its own, so that nobody can make keys that meet in one place of a table.
+#[must_use]
+pub fn hasher() -> ahash::RandomState {
+    ahash::RandomState::with_seeds(u64(), u64(), u64(), u64())
+}
+
 /// Fills `out` with random octets.
 pub fn fill(out: &mut [u8]) {
     source().fill_bytes(out);

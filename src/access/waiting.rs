@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -38,7 +38,7 @@ impl Waiting {
     /// # Errors
     /// The name of the bound that is reached.
     pub fn enter(self: &Arc<Self>, client: IpAddr) -> Result<Place, &'static str> {
-        let client = client.to_canonical();
+        let client = one_client(client);
         let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
         if seats.taken >= WAITING_MAX {
             return Err("too many queries are waiting for upstreams");
@@ -64,6 +64,16 @@ impl Waiting {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .taken
+    }
+}
+
+/// What counts as one client: an IPv4 address, an IPv6 /64, which is what one host is given.
+fn one_client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => {
+            Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into()
+        }
+        other => other,
     }
 }
 
@@ -100,6 +110,21 @@ mod tests {
         places.clear();
         assert_eq!(room.count(), 0);
         assert!(room.seats.lock().unwrap().by_client.is_empty());
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_network_are_one_client() {
+        let room = Arc::new(Waiting::default());
+        let address = |host: u16| IpAddr::from([0xfd00, 0, 0, 1, 0, 0, 0, host]);
+        let places: Vec<_> = (0..200)
+            .map(|host| room.enter(address(host)).unwrap())
+            .collect();
+        assert!(room.enter(address(999)).is_err());
+        assert!(
+            room.enter(IpAddr::from([0xfd00_u16, 0, 0, 2, 0, 0, 0, 1]))
+                .is_ok()
+        );
+        drop(places);
     }
 
     #[test]

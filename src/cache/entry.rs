@@ -150,6 +150,12 @@ impl Stored {
 }
 
 impl<'a> Entry<'a> {
+    /// A copy that outlives the cache's lock.
+    #[must_use]
+    pub fn to_stored(&self) -> Stored {
+        Stored(Box::from(self.0))
+    }
+
     /// The key it is stored under.
     #[must_use]
     pub fn key(&self) -> &'a [u8] {

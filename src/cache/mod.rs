@@ -45,13 +45,7 @@ impl Cache {
             shards: (0..count)
                 .map(|_| Mutex::new(Shard::new(settings.size_octets / count)))
                 .collect(),
-            // Keyed, so that nobody can make names that meet in one place of the table.
-            hasher: ahash::RandomState::with_seeds(
-                entropy::u64(),
-                entropy::u64(),
-                entropy::u64(),
-                entropy::u64(),
-            ),
+            hasher: entropy::hasher(),
         }
     }
 

@@ -108,7 +108,7 @@ impl Gaps {
             .into_iter()
             .partition(|one| one.set.rtype == rtype::SOA);
         for one in soas {
-            let expires_s = now.uptime_s().saturating_add(one.ttl_s.min(GAP_TTL_MAX_S));
+            let expires_s = now.uptime_s.saturating_add(one.ttl_s.min(GAP_TTL_MAX_S));
             self.zones.entry(one.zone).or_default().soa = Some(Stored {
                 set: one.set,
                 records: one.records,
@@ -123,7 +123,7 @@ impl Gaps {
         }
         self.recount();
         if self.count > GAPS_MAX {
-            let uptime_s = now.uptime_s();
+            let uptime_s = now.uptime_s;
             for zone in self.zones.values_mut() {
                 zone.drop_expired(uptime_s);
             }
@@ -141,7 +141,7 @@ impl Gaps {
         if question.qclass != CLASS_IN || is_meta(question.qtype) {
             return None;
         }
-        let uptime_s = now.uptime_s();
+        let uptime_s = now.uptime_s;
         let mut at = Some(question.name.clone());
         while let Some(apex) = at {
             // The absence of a DS is for the zone above to say.
@@ -180,14 +180,14 @@ impl ZoneGaps {
         let minimum_s = self.soa.as_ref().map_or(0, |soa| soa.set.minimum_s());
         let ttl_s = one.ttl_s.min(minimum_s).min(GAP_TTL_MAX_S);
         if self.len() >= GAPS_PER_ZONE_MAX {
-            self.drop_expired(now.uptime_s());
+            self.drop_expired(now.uptime_s);
             if self.len() >= GAPS_PER_ZONE_MAX {
                 self.nsec.clear();
                 self.nsec3.clear();
             }
         }
         let stored = Stored {
-            expires_s: now.uptime_s().saturating_add(ttl_s),
+            expires_s: now.uptime_s.saturating_add(ttl_s),
             set: one.set,
             records: one.records,
         };

@@ -308,7 +308,7 @@ impl KeyCache {
     pub fn lookup(&self, name: &Name, now: &Now) -> Option<&ZoneStatus> {
         self.zones
             .get(name)
-            .filter(|known| now.uptime_s() < known.expires_s)
+            .filter(|known| now.uptime_s < known.expires_s)
             .map(|known| &known.status)
     }
 
@@ -340,8 +340,8 @@ impl KeyCache {
                 one.name,
                 Known {
                     status: one.status,
-                    learnt_s: now.uptime_s(),
-                    expires_s: now.uptime_s().saturating_add(ttl_s),
+                    learnt_s: now.uptime_s,
+                    expires_s: now.uptime_s.saturating_add(ttl_s),
                     signed_children,
                     unsigned_children,
                 },
@@ -364,7 +364,7 @@ impl KeyCache {
             if let Some(known) = self.zones.get(&zone)
                 && !matches!(known.status, ZoneStatus::NotACut { .. })
             {
-                if now.uptime_s() >= known.learnt_s.saturating_add(DOUBT_AFTER_S) {
+                if now.uptime_s >= known.learnt_s.saturating_add(DOUBT_AFTER_S) {
                     self.zones.remove(&zone);
                 }
                 return;
@@ -375,7 +375,7 @@ impl KeyCache {
 
     /// Drops what is expired, and if nothing is, the half that expires first.
     fn make_room(&mut self, now: &Now) {
-        let uptime_s = now.uptime_s();
+        let uptime_s = now.uptime_s;
         self.zones.retain(|_, known| uptime_s < known.expires_s);
         if self.zones.len() < ZONES_KNOWN_MAX {
             return;

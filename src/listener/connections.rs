@@ -106,7 +106,7 @@ impl Connections {
             client,
             transport,
             busy: AtomicBool::new(false),
-            active_s: AtomicU32::new(Now::read().uptime_s()),
+            active_s: AtomicU32::new(Now::read().uptime_s),
             evict: Notify::new(),
         });
         let id = table.next_id;
@@ -171,7 +171,7 @@ impl Admission {
         self.entry.busy.store(busy, Ordering::Relaxed);
         self.entry
             .active_s
-            .store(Now::read().uptime_s(), Ordering::Relaxed);
+            .store(Now::read().uptime_s, Ordering::Relaxed);
     }
 
     /// Ends when the connection has to make room for another.

@@ -76,7 +76,7 @@ pub fn answer(
     now: &Now,
     out: &mut Vec<u8>,
 ) -> Answer {
-    let age_s = entry.age_s(now.uptime_s());
+    let age_s = entry.age_s(now.uptime_s);
     let content = Content {
         rcode: u16::from(entry.rcode()),
         secure: entry.is_secure(),
@@ -289,10 +289,10 @@ impl<'a> Options<'a> {
         out.extend_from_slice(&opt_head(rcode_high, self.dnssec_ok));
         let mut length = self.opt_octets() - OPT_OCTETS;
         let unpadded = out.len() - start + 2 + length;
-        let padding = self.padded.then(|| {
-            let head = unpadded + OPTION_HEAD_OCTETS;
-            (head.next_multiple_of(PADDING_BLOCK_OCTETS) - head)
-                .min(MESSAGE_MAX_OCTETS.saturating_sub(head))
+        let head = unpadded + OPTION_HEAD_OCTETS;
+        // A message that is nearly full has no room for even an empty option.
+        let padding = (self.padded && head <= MESSAGE_MAX_OCTETS).then(|| {
+            (head.next_multiple_of(PADDING_BLOCK_OCTETS) - head).min(MESSAGE_MAX_OCTETS - head)
         });
         if let Some(octets) = padding {
             length += OPTION_HEAD_OCTETS + octets;

@@ -85,7 +85,7 @@ fn id_question_and_flags_are_the_clients() {
     let (out, _) = reply(
         &query(0x0110, None),
         Transport::Udp,
-        &stored(1, false, now.uptime_s()),
+        &stored(1, false, now.uptime_s),
         &now,
     );
     assert_eq!(out[..4], [0xab, 0xcd, 0x81, 0x90]);
@@ -97,7 +97,7 @@ fn id_question_and_flags_are_the_clients() {
 #[test]
 fn ttls_age_and_never_wrap() {
     let now = Now::read();
-    let stored = stored(2, false, now.uptime_s());
+    let stored = stored(2, false, now.uptime_s);
     let ttl = |seconds| {
         let later = now.plus(Duration::from_secs(seconds));
         let (out, said) = reply(&query(0x0100, None), Transport::Tcp, &stored, &later);
@@ -119,7 +119,7 @@ fn ad_is_for_secure_answers_and_those_who_ask() {
         let (out, _) = reply(
             &query(flags, edns),
             Transport::Tcp,
-            &stored(1, secure, now.uptime_s()),
+            &stored(1, secure, now.uptime_s),
             &now,
         );
         out[3] & 0x20 != 0
@@ -138,7 +138,7 @@ fn datagrams_keep_the_clients_limit_and_1232() {
         let (out, _) = reply(
             &query(0x0100, edns),
             transport,
-            &stored(count, false, now.uptime_s()),
+            &stored(count, false, now.uptime_s),
             &now,
         );
         (
@@ -165,7 +165,7 @@ fn datagrams_keep_the_clients_limit_and_1232() {
 #[test]
 fn an_opt_record_comes_only_when_asked_and_copies_do() {
     let now = Now::read();
-    let stored = stored(0, false, now.uptime_s());
+    let stored = stored(0, false, now.uptime_s);
     let (out, _) = reply(
         &query(0x0100, Some((4096, true, b"\x00\x0b\x00\x00"))),
         Transport::Udp,
@@ -180,7 +180,7 @@ fn an_opt_record_comes_only_when_asked_and_copies_do() {
 #[test]
 fn keep_alive_is_told_on_streams() {
     let now = Now::read();
-    let stored = stored(0, false, now.uptime_s());
+    let stored = stored(0, false, now.uptime_s);
     let (out, _) = reply(
         &query(0x0100, Some((4096, false, b"\x00\x0b\x00\x00"))),
         Transport::Tls,
@@ -195,7 +195,7 @@ fn padding_fills_blocks_of_468_on_encrypted_transports() {
     let now = Now::read();
     let padded = query(0x0100, Some((4096, false, b"\x00\x0c\x00\x00")));
     for count in [0, 1, 26, 27, 28, 80] {
-        let stored = stored(count, false, now.uptime_s());
+        let stored = stored(count, false, now.uptime_s);
         for transport in [
             Transport::Tls,
             Transport::Https,
@@ -220,7 +220,7 @@ fn padding_fills_blocks_of_468_on_encrypted_transports() {
 #[test]
 fn a_cookie_is_answered_with_the_servers_part() {
     let now = Now::read();
-    let stored = stored(0, false, now.uptime_s());
+    let stored = stored(0, false, now.uptime_s);
     let (out, _) = reply(
         &query(0x0100, Some((4096, false, b"\x00\x0a\x00\x08clientco"))),
         Transport::Udp,

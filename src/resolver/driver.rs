@@ -26,6 +26,9 @@ pub(super) const EXCHANGES_MAX: usize = 12;
 /// aliases, and again when something is to be repaired.
 pub(super) const EXCHANGES_VALIDATED_MAX: usize = 64;
 
+/// Records of one answer, all links of its chain together. No honest chain comes near.
+const RECORDS_MAX: usize = 1_000;
+
 /// What was found, ready to be packed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
@@ -80,7 +83,8 @@ impl<U: Exchange> Driver<U> {
             };
             let circle =
                 next == question.name || whole.answer.iter().any(|record| record.owner == next);
-            if circle || aliases > ALIASES_MAX {
+            let records = whole.answer.len() + whole.authority.len();
+            if circle || aliases > ALIASES_MAX || records > RECORDS_MAX {
                 return Err(Failure::Upstream(
                     "the chain of aliases is too long or a circle".to_owned(),
                 ));
@@ -159,13 +163,12 @@ impl Found {
     /// Appends the next link; the weaker verdict and the shorter life count.
     fn take(&mut self, link: Self) {
         self.rcode = link.rcode;
-        for record in link.answer {
-            if !self.answer.contains(&record) {
-                self.answer.push(record);
-            }
-        }
+        // Links of one chain have different owners, so their answers do not overlap.
+        self.answer.extend(link.answer);
+        let before = self.authority.len();
         for record in link.authority {
-            if !self.authority.contains(&record) {
+            let known = self.authority.get(..before).unwrap_or_default();
+            if !known.contains(&record) {
                 self.authority.push(record);
             }
         }

@@ -14,7 +14,7 @@ use tracing::debug;
 use crate::{
     reply::Failure,
     upstream::Exchange,
-    wire::{Question, Response},
+    wire::{Question, Response, rcode, rtype},
 };
 
 use super::{counters::Counters, flights::Flights};
@@ -96,12 +96,30 @@ impl<U: Exchange> Fetcher<U> {
             })?;
         let upstream = exchanged.upstream;
         match Response::parse(&exchanged.octets) {
+            Ok(response) if is_referral(&response) => Err(Failure::Upstream(format!(
+                "{upstream} refers to other servers; it does not resolve"
+            ))),
             Ok(response) => Ok(Arc::new(Fetched { response, upstream })),
             Err(error) => Err(Failure::Upstream(format!(
                 "{upstream} sent a broken message: {error}"
             ))),
         }
     }
+}
+
+/// Whether the response is what an authoritative server says of names it has delegated (RFC 2308,
+/// section 2.2). Taken for an answer it would deny the name.
+fn is_referral(response: &Response) -> bool {
+    let has = |wanted| {
+        response
+            .authority
+            .iter()
+            .any(|record| record.rtype == wanted)
+    };
+    response.rcode == rcode::NOERROR
+        && response.answer.is_empty()
+        && has(rtype::NS)
+        && !has(rtype::SOA)
 }
 
 /// The name of a flight: the question, and whom it is not asked of.

@@ -43,8 +43,13 @@ pub(super) fn pack(
     if !is_positive {
         ttl_s = ttl_s.min(negative_ttl_s(&mut found.authority));
     }
+    let floor = if is_positive {
+        settings.ttl_min_s.min(ceiling)
+    } else {
+        0
+    };
     for record in found.answer.iter_mut().chain(&mut found.authority) {
-        record.ttl_s = record.ttl_s.clamp(settings.ttl_min_s.min(ceiling), ceiling);
+        record.ttl_s = record.ttl_s.clamp(floor, ceiling);
         ttl_s = ttl_s.min(record.ttl_s);
     }
     let records = |dnssec: bool| {
@@ -202,6 +207,8 @@ mod tests {
     fn negative_answers_live_as_their_soa_says() {
         assert_eq!(ttl_of(Vec::new(), vec![soa(300, 60)]), (60, 60));
         assert_eq!(ttl_of(Vec::new(), vec![soa(30, 600)]), (30, 30));
+        // The configured floor is for positive answers.
+        assert_eq!(ttl_of(Vec::new(), vec![soa(300, 5)]), (5, 5));
         assert_eq!(
             ttl_of(Vec::new(), vec![soa(90_000, 90_000)]),
             (3_600, 3_600)

@@ -10,6 +10,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
+use crate::entropy;
+
 /// Shards, so that workers rarely meet at one lock.
 const SHARDS: usize = 16;
 
@@ -41,10 +43,10 @@ pub(super) struct Flight<T> {
 type Joined<T> = (Option<Flight<T>>, oneshot::Receiver<T>);
 
 impl<T> Flights<T> {
-    pub(super) fn new(hasher: ahash::RandomState) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher,
+            hasher: entropy::hasher(),
         }
     }
 

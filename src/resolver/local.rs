@@ -40,7 +40,7 @@ pub(super) fn any(
         with_dnssec: &records,
         plain: &records,
     };
-    match Stored::pack(query.key(), &fill, now.uptime_s()) {
+    match Stored::pack(query.key(), &fill, now.uptime_s) {
         Some(stored) => reply::answer(settings, query, client, &stored.entry(), now, out),
         None => reply::failure(settings, query, client, &reply::Failure::Internal, now, out),
     }

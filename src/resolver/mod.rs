@@ -75,8 +75,8 @@ impl Shared {
             reply,
             cache_settings: ArcSwap::from_pointee(cache),
             waiting: Arc::default(),
-            flights: Arc::new(Flights::new(ahash::RandomState::new())),
-            fetches: Arc::new(Flights::new(ahash::RandomState::new())),
+            flights: Arc::new(Flights::new()),
+            fetches: Arc::new(Flights::new()),
             keys: RwLock::default(),
             dnssec: ArcSwapOption::from_pointee(dnssec),
         }
@@ -166,7 +166,7 @@ impl<U: Exchange> Resolver<U> {
         let key: Box<[u8]> = Box::from(query.key());
         tokio::spawn(async move {
             let found = driver.resolve(&question).await;
-            let now_s = Now::read().uptime_s();
+            let now_s = Now::read().uptime_s;
             let settings = **shared.cache_settings.load();
             let packed = found.and_then(|found| {
                 fill::pack(&settings, &key, &question, found, now_s).ok_or_else(|| {
@@ -201,7 +201,7 @@ impl<U: Exchange> Resolver<U> {
         self.shared
             .cache
             .read(query.key(), |entry| {
-                entry.is_fresh(now.uptime_s()).then(|| read(&entry))
+                entry.is_fresh(now.uptime_s).then(|| read(&entry))
             })
             .flatten()
     }
@@ -213,7 +213,18 @@ impl<U: Exchange> Resolver<U> {
             .join(query.key())
             .map_err(Failure::Overloaded)?;
         if let Some(flight) = flight {
-            self.take_off(flight, query, now);
+            // Another worker's flight may have landed since the cache was looked at.
+            let known = self
+                .shared
+                .cache
+                .read(query.key(), |entry| {
+                    entry.is_fresh(now.uptime_s).then(|| entry.to_stored())
+                })
+                .flatten();
+            match known {
+                Some(stored) => flight.land(&Arc::new(stored)),
+                None => self.take_off(flight, query, now),
+            }
         }
         landed.await.map_err(|_| Failure::Internal)
     }

@@ -5,6 +5,8 @@
 //! from the question's name reaches them, so that no other name can be smuggled in beside an
 //! answer (CVE-2025-11411 and its kin).
 
+use std::collections::{HashMap, HashSet};
+
 use thiserror::Error;
 
 use crate::wire::{CLASS_IN, Name, Question, Record, Response, rcode, rtype};
@@ -107,25 +109,24 @@ pub(super) fn scrub(question: &Question, response: &Response) -> Result<Scrubbed
     Ok(kept)
 }
 
-/// Moves the RRset of `name` and `wanted` with its signatures over; whether there was one.
+/// Moves the RRset of `name` and `wanted` with its signatures over, duplicates left out; whether
+/// there was one.
 fn take(kept: &mut Vec<Record>, section: &[Record], name: &Name, wanted: u16) -> bool {
     let before = kept.len();
-    let here = |record: &&Record| record.class == CLASS_IN && record.owner == *name;
-    for record in section.iter().filter(here) {
-        if record.rtype == wanted && !kept.contains(record) {
-            kept.push(record.clone());
+    let mut seen = HashSet::new();
+    let mut take_type = |rtype: u16, covered: Option<u16>| {
+        for record in section {
+            let here = record.rtype == rtype && record.class == CLASS_IN && record.owner == *name;
+            if here
+                && covered.is_none_or(|covered| covered_type(record) == covered)
+                && seen.insert((rtype, &record.rdata))
+            {
+                kept.push(record.clone());
+            }
         }
-    }
-    if kept.len() == before {
-        return false;
-    }
-    for record in section.iter().filter(here) {
-        let signs = record.rtype == rtype::RRSIG && covered_type(record) == wanted;
-        if signs && !kept.contains(record) {
-            kept.push(record.clone());
-        }
-    }
-    true
+        kept.len() > before
+    };
+    take_type(wanted, None) && take_type(rtype::RRSIG, Some(wanted))
 }
 
 /// Moves the alias at or above `name` over; the name it leads to.
@@ -167,21 +168,15 @@ pub(super) fn covered_type(record: &Record) -> u16 {
 
 /// Records of one RRset have one TTL, the smallest received (RFC 2181, section 5.2).
 fn even_ttls(records: &mut [Record]) {
-    let mut smallest: Vec<(Name, u16, u32)> = Vec::new();
+    let mut smallest: HashMap<(Name, u16), u32> = HashMap::new();
     for record in records.iter() {
-        let found = smallest
-            .iter_mut()
-            .find(|(owner, rtype, _)| *owner == record.owner && *rtype == record.rtype);
-        match found {
-            Some((_, _, ttl_s)) => *ttl_s = (*ttl_s).min(record.ttl_s),
-            None => smallest.push((record.owner.clone(), record.rtype, record.ttl_s)),
-        }
+        smallest
+            .entry((record.owner.clone(), record.rtype))
+            .and_modify(|ttl_s| *ttl_s = record.ttl_s.min(*ttl_s))
+            .or_insert(record.ttl_s);
     }
     for record in records {
-        let found = smallest
-            .iter()
-            .find(|(owner, rtype, _)| *owner == record.owner && *rtype == record.rtype);
-        if let Some((_, _, ttl_s)) = found {
+        if let Some(ttl_s) = smallest.get(&(record.owner.clone(), record.rtype)) {
             record.ttl_s = *ttl_s;
         }
     }

@@ -13,7 +13,7 @@ use ring::{
 };
 
 use crate::{
-    clock::{self, Now},
+    clock::Now,
     dnssec::{Ds, FetchFailed, Judged, KeyCache, Settings, Step, Validation, foresee, key_tag},
     wire::{CLASS_IN, Name, Question, Record, Response, rcode, rtype},
 };
@@ -27,8 +27,8 @@ pub(super) const EXPIRATION: u32 = 1_800_000_000 + 7 * 86_400;
 
 pub(super) fn now() -> Now {
     Now {
-        instant: clock::instant(),
         unix_s: UNIX_S,
+        ..Now::read()
     }
 }
 
