@@ -10,7 +10,9 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod attacks;
 mod house;
 mod interop;
 mod support;
 mod transports;
+mod upstream_faults;

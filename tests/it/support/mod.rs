@@ -15,6 +15,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use tokio::task::JoinSet;
+
 use crate::lab::{Answered, Ask, Lab, LabOptions, Transport, Universe};
 
 /// How long anything may take before a test calls it stuck. It bounds a failing test; no passing
@@ -72,7 +74,7 @@ pub(crate) async fn start_lab() -> Lab {
         universe: Some(Arc::clone(universe)),
         ..LabOptions::default()
     };
-    Lab::start(options).await
+    Box::pin(Lab::start(options)).await
 }
 
 /// Waits for what must come.
@@ -80,18 +82,36 @@ pub(crate) async fn start_lab() -> Lab {
 /// # Panics
 /// When it has not come after [`STUCK`].
 pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(STUCK, work).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what}: nothing after {STUCK:?}"),
-    }
+    let done = tokio::time::timeout(STUCK, work).await;
+    done.unwrap_or_else(|_| panic!("{what}: nothing after {STUCK:?}"))
 }
 
-/// Waits until `holds`.
-pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
-    in_time(what, async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+/// Cases that mostly wait, run side by side; a case says in its own messages which it is.
+#[derive(Default)]
+pub(crate) struct Cases(JoinSet<()>);
+
+/// How many cases run at once: more would fight for the processor, and look like slow upstreams.
+const CASES_AT_ONCE: usize = 8;
+
+impl Cases {
+    /// Runs a case, once there is room for it.
+    pub(crate) async fn add(&mut self, case: impl Future<Output = ()> + Send + 'static) {
+        while self.0.len() >= CASES_AT_ONCE {
+            self.next().await;
         }
-    })
-    .await;
+        self.0.spawn(case);
+    }
+
+    /// Waits for the rest.
+    pub(crate) async fn all_hold(mut self) {
+        while !self.0.is_empty() {
+            self.next().await;
+        }
+    }
+
+    async fn next(&mut self) {
+        if let Some(Err(failed)) = self.0.join_next().await {
+            std::panic::resume_unwind(failed.into_panic());
+        }
+    }
 }

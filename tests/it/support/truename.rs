@@ -21,6 +21,7 @@ use truename::{
 use crate::lab::{Lab, Transport};
 
 /// What a test may want otherwise.
+#[derive(Clone, Copy)]
 pub(crate) struct Options {
     /// How long an idle connection stays.
     pub(crate) idle: Duration,
@@ -40,8 +41,6 @@ impl Default for Options {
 /// A running truename; it ends at once when dropped.
 pub(crate) struct Truename {
     addresses: Vec<(Transport, SocketAddr)>,
-    pub(crate) resolver: Arc<resolver::Shared>,
-    pub(crate) listeners: Arc<listener::Shared>,
     halt: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -87,13 +86,11 @@ impl Truename {
         ));
         let listeners = Arc::new(listener::Shared::new(settings, Some(tls)));
         let (halt, halted) = oneshot::channel::<()>();
-        let serving = (Arc::clone(&shared), Arc::clone(&listeners));
         let thread = thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("the system gives a runtime");
             runtime.block_on(async move {
                 let (_stop, stopped) = watch::channel(false);
-                let (shared, listeners) = serving;
                 let resolver = Arc::new(Resolver::new(shared, Arc::new(upstreams.for_worker())));
                 tokio::select! {
                     _ = halted => {}
@@ -105,8 +102,6 @@ impl Truename {
         });
         Self {
             addresses,
-            resolver: shared,
-            listeners,
             halt: Some(halt),
             thread: Some(thread),
         }
@@ -135,9 +130,10 @@ fn settings_of(at: usize, lab: &Lab, transport: Transport) -> UpstreamSettings {
     let ca = CertificateDer::pem_slice_iter(lab.ca_pem().as_bytes());
     let overrides = Overrides {
         name: Some(format!("lab{at}")),
-        ca: match transport.is_encrypted() {
-            true => ca.map(|found| found.expect("PEM")).collect(),
-            false => Vec::new(),
+        ca: if transport.is_encrypted() {
+            ca.map(|found| found.expect("PEM")).collect()
+        } else {
+            Vec::new()
         },
         ..Overrides::default()
     };

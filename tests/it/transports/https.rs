@@ -129,7 +129,7 @@ async fn each_kind_of_bad_request_has_its_status() {
             (405, request(Method::OPTIONS, "/dns-query", b"")),
             (
                 413,
-                typed(Method::POST, "/dns-query", media_type, &[0; 70_000]),
+                typed(Method::POST, "/dns-query", media_type, &vec![0; 70_000]),
             ),
             (
                 415,
