@@ -136,26 +136,9 @@ impl Client {
                     );
                     return Outcome::Message(first);
                 }
-<<<<<<< HEAD
-                socket.send(&sentinel).await.unwrap();
-                let first = receive(socket).await;
-                if first.starts_with(&SENTINEL_ID.to_be_bytes()) {
-                    return Outcome::Silence;
-                }
-                let second = receive(socket).await;
-                assert!(
-                    second.starts_with(&SENTINEL_ID.to_be_bytes()),
-                    "{second:02x?}"
-                );
-                return Outcome::Message(first);
-            }
-            self.exchange(message).await.unwrap_or(Outcome::Closed)
-        })
-=======
                 self.exchange(message).await.unwrap_or(Outcome::Closed)
             }),
         )
->>>>>>> main
         .await
     }
 
