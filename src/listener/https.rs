@@ -528,7 +528,7 @@ async fn rest_of_http2<H: Handler>(
         Err(_) => reject(endpoint, Rejection::Timeout),
     };
     let fate = match begin_response(respond, reply) {
-        Some((stream, body)) => send_when_open(stream, body).await,
+        Some((stream, rest)) => send_when_open(stream, rest).await,
         None => Fate::Answered,
     };
     discard(body).await;
@@ -564,7 +564,7 @@ fn send_http2(respond: SendResponse<Bytes>, reply: Reply, tasks: &mut Tasks) {
 fn refuse_http2(respond: SendResponse<Bytes>, reply: Reply, body: RecvStream, tasks: &mut Tasks) {
     send_http2(respond, reply, tasks);
     if !body.is_end_stream() {
-        tasks.spawn(async {
+        tasks.spawn(async move {
             discard(body).await;
             Fate::Answered
         });

@@ -64,7 +64,7 @@ async fn many_queries_share_one_connection() {
     .await;
     let upstreams = upstreams([pki.upstream(Transport::Https, address)]);
     ask_many(&upstreams, 1).await;
-    ask_many(&upstreams, 400).await;
+    ask_many(&upstreams, 200).await;
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 

@@ -202,8 +202,8 @@ async fn seventy_thousand_queries_share_one_connection() {
     let (address, connections) =
         listen(|_, stream| answer_all(tokio::io::BufReader::new(stream))).await;
     let upstreams = upstreams([upstream(Transport::Tcp, address)]);
-    for _ in 0..140 {
-        ask_many(&upstreams, 500).await;
+    for _ in 0..700 {
+        ask_many(&upstreams, 100).await;
     }
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
