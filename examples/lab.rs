@@ -18,6 +18,9 @@ const LAB_PORTS: Ports = Ports {
     https: 8543,
 };
 
+/// A query for the address of www.secure.com in base64url, as DoH has it (RFC 8484, section 4.1).
+const QUERY: &str = "AAABAAABAAAAAAAAA3d3dwZzZWN1cmUDY29tAAABAAE";
+
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = env::temp_dir().join("truename-lab");
     fs::create_dir_all(&directory)?;
@@ -78,7 +81,7 @@ fn introduce(directory: &Path) -> Result<(), Box<dyn Error>> {
          Try, in another terminal:\n\
          \x20 dig @127.0.0.1 -p 5300 www.secure.com\n\
          \x20 kdig @127.0.0.1 -p 8853 +tls-ca={authority} +tls-hostname=localhost www.secure.com\n\
-         \x20 curl --cacert {authority} --doh-url https://localhost:8443/dns-query --doh-insecure -v http://www.secure.com\n\
+         \x20 curl -sS --cacert {authority} 'https://localhost:8443/dns-query?dns={QUERY}' | od -c\n\
          \x20 kdig @127.0.0.1 -p 8443 +https +tls-ca={authority} +tls-hostname=localhost www.secure.com AAAA\n\
          \x20 cargo run --release -- query www.secure.com --server udp://127.0.0.1:5300\n"
     )?;

@@ -367,8 +367,8 @@ impl<H: Handler> Session<'_, H> {
     }
 
     async fn answer_http1(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let (head, body) = request.into_parts();
-        let (head, body) = match self.read_http1(&head, body).await {
+        let (head, mut body) = request.into_parts();
+        let (head, body) = match self.read_http1(&head, &mut body).await {
             Ok(query) => {
                 let handler = &self.service.handler;
                 match try_query(&**handler, &query, &self.client, self.endpoint) {
@@ -378,12 +378,15 @@ impl<H: Handler> Session<'_, H> {
                     }
                 }
             }
-            Err(rejection) => reject(self.endpoint, rejection),
+            Err(rejection) => {
+                discard_http1(&mut body).await;
+                reject(self.endpoint, rejection)
+            }
         };
         head.map(|()| Full::new(body))
     }
 
-    async fn read_http1(&self, head: &Parts, body: Incoming) -> Result<Vec<u8>, Rejection> {
+    async fn read_http1(&self, head: &Parts, body: &mut Incoming) -> Result<Vec<u8>, Rejection> {
         if let doh::Request::Query(query) = read_head(self.endpoint, head)? {
             return Ok(query);
         }
@@ -405,6 +408,14 @@ impl<H: Handler> Session<'_, H> {
         body_query(&body)?;
         Ok(body.into())
     }
+}
+
+/// Reads the rest of a body that nobody wants, within bounds: closing a connection with octets
+/// unread resets it, and the client may lose the response (RFC 9112, section 9.6).
+async fn discard_http1(body: &mut Incoming) {
+    let reading = Limited::new(body, REFUSED_BODY_MAX_OCTETS).collect();
+    // What comes later, or is more, is not worth waiting for.
+    let _ = timeout(CLOSE, reading).await;
 }
 
 /// Takes every request that has arrived. Ready with whether the connection is still open; only

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{
     stage::Stage,
-    tools::{Ran, finish, program},
+    tools::{Daemon, Ran, finish, program},
     web::Web,
 };
 
@@ -113,4 +113,48 @@ fn chromium_without_the_ca_resolves_nothing() {
     assert!(!ran.stdout.contains("This is the page"), "{ran}");
     assert!(web.hosts().is_empty(), "{:?}", web.hosts());
     assert!(stage.lab.record().queries_below(NAME).is_empty());
+}
+
+/// What Firefox is told beside the endpoint: to resolve there alone (mode 3), to believe an answer
+/// that is this machine, and to leave the rest of the world alone.
+const FIREFOX: &str = r#"
+user_pref("network.trr.mode", 3);
+user_pref("network.trr.bootstrapAddr", "127.0.0.1");
+user_pref("network.trr.allow-rfc1918", true);
+user_pref("network.trr.wait-for-portal", false);
+user_pref("network.captive-portal-service.enabled", false);
+user_pref("network.connectivity-service.enabled", false);
+user_pref("network.proxy.type", 0);
+user_pref("app.normandy.enabled", false);
+user_pref("app.update.enabled", false);
+user_pref("browser.aboutwelcome.enabled", false);
+user_pref("browser.safebrowsing.update.enabled", false);
+user_pref("browser.shell.checkDefaultBrowser", false);
+user_pref("browser.region.update.enabled", false);
+user_pref("datareporting.policy.dataSubmissionEnabled", false);
+user_pref("dom.security.https_first", false);
+user_pref("extensions.update.enabled", false);
+user_pref("services.settings.server", "");
+user_pref("termsofuse.bypassNotification", true);
+user_pref("toolkit.telemetry.reportingpolicy.firstRun", false);
+"#;
+
+#[test]
+#[ignore = "needs programs of others; .ci/run installs them"]
+fn firefox_resolves_through_doh_with_the_exported_ca() {
+    let stage = Stage::start();
+    let web = Web::start();
+    let home = Home::new();
+    let profile = home.at("profile");
+    trust(&profile, &stage.truename.ca());
+    let endpoint = stage.truename.doh_url();
+    let preferences = format!("{FIREFOX}user_pref(\"network.trr.uri\", \"{endpoint}\");\n");
+    fs::write(profile.join("user.js"), preferences).unwrap();
+    let mut command = home.command(&program("firefox-esr", "firefox-esr"));
+    command.args(["--headless", "--no-remote", "--profile"]);
+    command.arg(&profile).arg(web.url(NAME));
+    let fetched = || web.hosts().iter().any(|host| host.starts_with(NAME));
+    let _firefox = Daemon::start(&mut command, home.at("log"), fetched);
+    let asked = stage.lab.record().queries_below(NAME);
+    assert!(!asked.is_empty(), "truename was not asked");
 }

@@ -54,6 +54,7 @@ impl Unbound {
              \x20 use-syslog: no\n\
              \x20 verbosity: 1\n\
              \x20 val-log-level: 2\n\
+             \x20 log-servfail: yes\n\
              \x20 do-daemonize: no\n\
              \x20 do-ip6: no\n\
              \x20 do-not-query-localhost: no\n\

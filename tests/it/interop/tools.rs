@@ -13,7 +13,7 @@ use std::{
 };
 
 /// How long something is waited for that takes a moment on a slow machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program that must be installed.
 ///
