@@ -249,8 +249,12 @@ t644ebqk9bibcna874givr6joj62mlhv.example. 3600 NSEC3 1 1 12 aabbccdd 0p9mhaveqvm
 
     /// The evidence of those records of the chain whose owners begin so.
     fn evidence(owners: &[&str]) -> Evidence {
+        evidence_of(CHAIN, owners)
+    }
+
+    fn evidence_of(chain: &str, owners: &[&str]) -> Evidence {
         let mut evidence = Evidence::new(&name("example."));
-        let answer = response(&question("example.", 1), 0, "", CHAIN);
+        let answer = response(&question("example.", 1), 0, "", chain);
         for set in &Sections::new(&answer).authority {
             let owner = set.owner.to_string();
             if owners.iter().any(|one| owner.starts_with(one)) {
@@ -274,6 +278,45 @@ t644ebqk9bibcna874givr6joj62mlhv.example. 3600 NSEC3 1 1 12 aabbccdd 0p9mhaveqvm
         assert!(deny(&["0p9m", "35mt"], "a.c.x.w.example.", rtype::A).is_err());
         let without_wildcard = deny(&["0p9m", "b4um"], "a.c.x.w.example.", rtype::A);
         assert_eq!(without_wildcard, Ok(Denial::NO_DATA.opting_out(true)));
+    }
+
+    #[test]
+    fn b_1_with_flags_and_owners_changed() {
+        let all = ["0p9m", "b4um", "35mt"];
+        let deny = |chain: &str| {
+            evidence_of(chain, &all).deny(&name("a.c.x.w.example."), rtype::A, &mut Budget::new())
+        };
+        let plain = CHAIN.replace(" 1 1 12 ", " 1 0 12 ");
+        assert_eq!(deny(&plain), Ok(Denial::NX_DOMAIN));
+        // Opting out over the wildcard alone, or over the next closer name alone.
+        for one in ["35mt", "0p9m"] {
+            let lines: Vec<String> = plain
+                .lines()
+                .map(|line| {
+                    if line.starts_with(one) {
+                        line.replace(" 1 0 12 ", " 1 1 12 ")
+                    } else {
+                        line.to_owned()
+                    }
+                })
+                .collect();
+            let denial = deny(&lines.join("\n"));
+            assert_eq!(denial, Ok(Denial::NX_DOMAIN.opting_out(true)), "{one}");
+        }
+        // Unknown flags and unknown hashes are as if not there (RFC 5155, section 8).
+        assert_eq!(
+            deny(&CHAIN.replace(" 1 1 12 ", " 1 2 12 ")),
+            Err(Why::DenialMissing)
+        );
+        assert_eq!(
+            deny(&CHAIN.replace(" 1 1 12 ", " 2 1 12 ")),
+            Err(Why::DenialMissing)
+        );
+        // So are owners further down than one label.
+        assert_eq!(
+            deny(&CHAIN.replace(".example. 3600", ".x.example. 3600")),
+            Err(Why::DenialMissing)
+        );
     }
 
     #[test]

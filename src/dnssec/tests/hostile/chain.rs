@@ -405,3 +405,32 @@ fn a_name_that_became_a_zone_is_believed_at_once() {
     let judged = client.ask(&question("www.new.tld.", rtype::A));
     assert_eq!(judged.verdict.security(), Security::Secure, "{judged:?}");
 }
+
+#[test]
+fn an_alias_that_a_name_signs_for_itself_is_no_answer_about_its_ds() {
+    let lab = lab();
+    let child = lab.zone("sec.lab.");
+    let apex = name("sec.lab.");
+    let target = name("www.evil.lab.").as_wire().to_vec();
+    let alias = child.signed(&apex, rtype::CNAME, &apex, &[target]);
+    for owner in ["www.sec.lab.", "sec.lab."] {
+        let judged = tampered(&lab, owner, rtype::A, |question, response| {
+            if only(question, "sec.lab.", rtype::DS) {
+                response.answer.clone_from(&alias);
+            }
+        });
+        assert_eq!(judged.verdict.security(), Security::Bogus);
+    }
+}
+
+#[test]
+fn keys_under_another_owner_are_not_the_zones() {
+    let lab = lab();
+    let evil = lab.zone("evil.lab.");
+    let judged = tampered(&lab, "www.sec.lab.", rtype::A, |question, response| {
+        if only(question, "sec.lab.", rtype::DNSKEY) {
+            response.answer = evil.set(&evil.apex, rtype::DNSKEY, &evil.apex);
+        }
+    });
+    is_bogus(&judged, Why::KeyMissing);
+}
