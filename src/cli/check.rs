@@ -226,7 +226,11 @@ fn try_upstreams(settings: &upstream::Settings, tried: &mut Vec<Tried>) -> io::R
                     )
                 },
                 Err(error) => {
-                    Tried::new(subject, name, Verdict::Fails, error.failure().to_string())
+                    let mut detail = error.failure().to_string();
+                    if error.is_retryable() {
+                        detail.push_str("; check its url, and that the network lets it through");
+                    }
+                    Tried::new(subject, name, Verdict::Fails, detail)
                 }
             }
         })),

@@ -121,6 +121,47 @@ fn check_tries_what_the_file_names_and_prints_what_is_in_force() {
 }
 
 #[test]
+fn check_asks_every_upstream() {
+    let home = tempfile::tempdir().unwrap();
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let file = home.path().join("truename.toml");
+    let upstream = |name: &str, socket: &UdpSocket| {
+        let address = socket.local_addr().unwrap();
+        format!("[[upstream]]\nname = \"{name}\"\nurl = \"udp://{address}\"\n")
+    };
+    let listen = "[listen]\ndns = [\"127.0.0.1:0\"]\ndot = []\ndoq = []\ndoh = []\n";
+    let upstreams = upstream("live", &server) + &upstream("dead", &closed);
+    fs::write(&file, format!("{listen}{upstreams}")).unwrap();
+    drop(closed);
+    let answering = thread::spawn(move || {
+        let mut buffer = [0; 512];
+        let (octets, client) = server.recv_from(&mut buffer).unwrap();
+        let response = &mut buffer[..octets];
+        response[2] |= 0x80;
+        server.send_to(response, client).unwrap();
+    });
+    let arguments = ["check", "--json", "--config", file.to_str().unwrap()];
+    let (status, out, errors) = run_in(home.path(), &arguments);
+    answering.join().unwrap();
+    assert_eq!(
+        (status, errors.as_str()),
+        (ExitStatus::Failure, ""),
+        "{out}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let checks = json["checks"].as_array().unwrap().iter();
+    let upstreams: Vec<_> = checks
+        .filter(|check| check["subject"] == "upstream")
+        .collect();
+    assert_eq!(upstreams[0]["name"], "live (udp)");
+    assert_eq!(upstreams[0]["result"], "ok");
+    assert!(upstreams[0]["latency_ms"].is_f64());
+    assert_eq!(upstreams[1]["name"], "dead (udp)");
+    assert_eq!(upstreams[1]["result"], "fails");
+}
+
+#[test]
 fn the_local_certificate_is_shown_and_its_authority_exported() {
     let home = tempfile::tempdir().unwrap();
     let (status, _, errors) = run_in(home.path(), &["cert", "export"]);

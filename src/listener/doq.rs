@@ -7,6 +7,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use super::{
     HEADER_OCTETS, QUERY_MAX_OCTETS,
+    connections::Admission,
     quic::Newcomer,
     serve::{DRAIN_MAX, Service, note_end, stopped},
     turn::{LENGTH_OCTETS, finish_framed, give_spare, take_spare, try_framed},
@@ -29,7 +30,7 @@ const REST_OF_QUERY: Duration = Duration::from_secs(5);
 const WRITE_STALL: Duration = Duration::from_secs(5);
 
 /// Streams taken before other tasks of the worker have a turn.
-const STREAMS_PER_TURN: usize = 32;
+pub(super) const STREAMS_PER_TURN: usize = 32;
 
 /// Serves one connection, from its handshake to its end.
 pub(super) async fn converse<H: Handler>(
@@ -72,7 +73,7 @@ pub(super) async fn converse<H: Handler>(
             // another's share.
             service.shared.connections.admit(client.address, client.transport)
         } => admission,
-        () = session.answer_streams() => return,
+        () = session.answer_streams(None) => return,
     };
     let Some(admission) = admission else {
         connection.close(EXCESSIVE_LOAD, b"no room");
@@ -86,7 +87,7 @@ pub(super) async fn converse<H: Handler>(
             session.finish().await;
             connection.close(NO_ERROR, b"");
         }
-        () = session.answer_streams_noting(&admission) => {}
+        () = session.answer_streams(Some(&admission)) => {}
     }
 }
 
@@ -100,14 +101,12 @@ struct Session<H> {
 
 impl<H: Handler> Session<H> {
     /// Answers streams until the connection ends. May be dropped between two streams.
-    async fn answer_streams(&mut self) {
-        while self.answer_stream().await {}
-    }
-
-    async fn answer_streams_noting(&mut self, admission: &super::connections::Admission) {
+    async fn answer_streams(&mut self, admission: Option<&Admission>) {
         let mut in_turn = 0;
         while self.answer_stream().await {
-            admission.note(!self.tasks.is_empty());
+            if let Some(admission) = admission {
+                admission.note(!self.tasks.is_empty());
+            }
             in_turn += 1;
             if in_turn == STREAMS_PER_TURN {
                 in_turn = 0;

@@ -26,7 +26,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
 
@@ -60,6 +60,13 @@ const SEND_BUFFER_OCTETS: usize = 128 * 1024;
 /// Streams that a client reset before we took them, and streams that we had to reset because of
 /// the client's errors: over either the connection is closed (rapid reset, MadeYouReset).
 const RESETS_MAX: usize = 32;
+
+/// Requests that a client may withdraw after we took them without being looked at. From then on a
+/// client that withdraws more than half of what it asks is attacking (rapid reset).
+const WITHDRAWN_FREE: usize = 128;
+
+/// Requests taken from one connection before they are answered; the rest come next turn.
+const REQUESTS_PER_TURN: usize = 128;
 
 /// How long a request's body may take.
 pub(super) const BODY: Duration = Duration::from_secs(5);
@@ -158,14 +165,14 @@ impl<H: Handler> Session<'_, H> {
         let Ok(Ok(connection)) = timeout(settings.handshake, handshake).await else {
             return;
         };
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::new();
         self.http2_turns(connection, &mut tasks, stop).await;
     }
 
     async fn http2_turns<IO>(
         &self,
         mut connection: Connection<IO, Bytes>,
-        tasks: &mut JoinSet<()>,
+        tasks: &mut Tasks,
         stop: watch::Receiver<bool>,
     ) where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -175,14 +182,24 @@ impl<H: Handler> Session<'_, H> {
         let mut asleep = std::pin::pin!(sleep(settings.idle));
         let mut changed = clock::instant();
         let mut batch = Vec::new();
+        let mut tally = Tally::default();
         // Set when the goodbye has been said: nothing lasts longer than this.
         let mut leaving = false;
         loop {
             tokio::select! {
                 biased;
                 open = poll_fn(|context| poll_batch(&mut connection, context, &mut batch)) => {
+                    while let Some(ended) = tasks.try_join_next() {
+                        tally.note(ended);
+                    }
                     for (request, respond) in batch.drain(..) {
-                        self.answer_http2(request, respond, tasks);
+                        tally.taken += 1;
+                        if self.answer_http2(request, respond, tasks) == Fate::Withdrawn {
+                            tally.withdrawn += 1;
+                        }
+                    }
+                    if tally.is_attack() {
+                        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     }
                     if !open {
                         return;
@@ -191,7 +208,7 @@ impl<H: Handler> Session<'_, H> {
                     self.admission.note(!tasks.is_empty());
                 }
                 Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
-                    note_end(ended);
+                    tally.note(ended);
                     changed = clock::instant();
                     self.admission.note(!tasks.is_empty());
                 }
@@ -221,9 +238,13 @@ impl<H: Handler> Session<'_, H> {
     fn answer_http2(
         &self,
         request: Request<RecvStream>,
-        respond: SendResponse<Bytes>,
-        tasks: &mut JoinSet<()>,
-    ) {
+        mut respond: SendResponse<Bytes>,
+        tasks: &mut Tasks,
+    ) -> Fate {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        if respond.poll_reset(&mut context).is_ready() {
+            return Fate::Withdrawn;
+        }
         let (head, mut body) = request.into_parts();
         let endpoint = self.endpoint;
         let full = tasks.len() >= self.service.shared.settings.queries_per_connection_max;
@@ -235,41 +256,36 @@ impl<H: Handler> Session<'_, H> {
             Ok(doh::Request::Query(query)) => self.answer_http2_query(&query, respond, tasks),
             Ok(doh::Request::Body) => {
                 let mut query = Vec::new();
-                let mut context = Context::from_waker(std::task::Waker::noop());
                 match poll_body(&mut body, &mut context, &mut query) {
                     Poll::Ready(Ok(())) => self.answer_http2_query(&query, respond, tasks),
                     Poll::Ready(Err(Failure::Rejected(rejection))) => {
                         send_http2(respond, reject(endpoint, rejection), tasks);
                     }
-                    Poll::Ready(Err(Failure::Gone)) => {}
+                    Poll::Ready(Err(Failure::Gone)) => return Fate::Withdrawn,
                     Poll::Pending => {
                         let service = self.service.clone();
                         let endpoint = Arc::clone(endpoint);
                         let client = self.client;
                         tasks.spawn(async move {
-                            rest_of_http2(body, query, respond, client, &service, &endpoint).await;
+                            rest_of_http2(body, query, respond, client, &service, &endpoint).await
                         });
                     }
                 }
             }
         }
+        Fate::Answered
     }
 
-    fn answer_http2_query(
-        &self,
-        query: &[u8],
-        respond: SendResponse<Bytes>,
-        tasks: &mut JoinSet<()>,
-    ) {
+    fn answer_http2_query(&self, query: &[u8], respond: SendResponse<Bytes>, tasks: &mut Tasks) {
         let handler = &self.service.handler;
         match try_query(&**handler, query, &self.client, self.endpoint) {
             Outcome::Reply(reply) => send_http2(respond, reply, tasks),
             Outcome::Pending(pending) => {
                 let handler = Arc::clone(handler);
                 let endpoint = Arc::clone(self.endpoint);
-                tasks.spawn(async move {
-                    finish_http2(&*handler, pending, respond, &endpoint).await;
-                });
+                tasks.spawn(
+                    async move { finish_http2(&*handler, pending, respond, &endpoint).await },
+                );
             }
         }
     }
@@ -382,11 +398,47 @@ where
 {
     loop {
         match connection.poll_accept(context) {
-            Poll::Ready(Some(Ok(request))) => batch.push(request),
+            Poll::Ready(Some(Ok(request))) => {
+                batch.push(request);
+                if batch.len() >= REQUESTS_PER_TURN {
+                    return Poll::Ready(true);
+                }
+            }
             Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(false),
             Poll::Pending if batch.is_empty() => return Poll::Pending,
             Poll::Pending => return Poll::Ready(true),
         }
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// With a response, or on its way to one.
+    Answered,
+    /// The client reset it first.
+    Withdrawn,
+}
+
+type Tasks = JoinSet<Fate>;
+
+/// One connection's requests.
+#[derive(Debug, Default)]
+struct Tally {
+    taken: usize,
+    withdrawn: usize,
+}
+
+impl Tally {
+    fn note(&mut self, ended: Result<Fate, JoinError>) {
+        if matches!(ended, Ok(Fate::Withdrawn)) {
+            self.withdrawn += 1;
+        }
+        note_end(ended);
+    }
+
+    const fn is_attack(&self) -> bool {
+        self.withdrawn > WITHDRAWN_FREE && self.withdrawn > self.taken / 2
     }
 }
 
@@ -429,7 +481,7 @@ async fn rest_of_http2<H: Handler>(
     client: Client,
     service: &Service<H>,
     endpoint: &Endpoint,
-) {
+) -> Fate {
     let reading = poll_fn(|context| poll_body(&mut body, context, &mut query));
     let reply = match timeout(BODY, reading).await {
         Ok(Ok(())) => match try_query(&*service.handler, &query, &client, endpoint) {
@@ -439,11 +491,12 @@ async fn rest_of_http2<H: Handler>(
             }
         },
         Ok(Err(Failure::Rejected(rejection))) => reject(endpoint, rejection),
-        Ok(Err(Failure::Gone)) => return,
+        Ok(Err(Failure::Gone)) => return Fate::Withdrawn,
         Err(_) => reject(endpoint, Rejection::Timeout),
     };
-    if let Some((stream, body)) = begin_response(respond, reply) {
-        send_when_open(stream, body).await;
+    match begin_response(respond, reply) {
+        Some((stream, body)) => send_when_open(stream, body).await,
+        None => Fate::Answered,
     }
 }
 
@@ -453,18 +506,20 @@ async fn finish_http2<H: Handler>(
     pending: H::Pending,
     mut respond: SendResponse<Bytes>,
     endpoint: &Endpoint,
-) {
+) -> Fate {
     let reply = tokio::select! {
+        biased;
+        _ = poll_fn(|context| respond.poll_reset(context)) => return Fate::Withdrawn,
         reply = finish_query(handler, pending, endpoint) => reply,
-        _ = poll_fn(|context| respond.poll_reset(context)) => return,
     };
-    if let Some((stream, body)) = begin_response(respond, reply) {
-        send_when_open(stream, body).await;
+    match begin_response(respond, reply) {
+        Some((stream, body)) => send_when_open(stream, body).await,
+        None => Fate::Answered,
     }
 }
 
 /// Sends a response now when the client's window has room, else in a task.
-fn send_http2(respond: SendResponse<Bytes>, reply: Reply, tasks: &mut JoinSet<()>) {
+fn send_http2(respond: SendResponse<Bytes>, reply: Reply, tasks: &mut Tasks) {
     if let Some((stream, body)) = begin_response(respond, reply) {
         tasks.spawn(send_when_open(stream, body));
     }
@@ -487,24 +542,24 @@ fn begin_response(
 
 /// Sends a body as the client's window makes room for it. Streams share the connection's window,
 /// so each takes what it is given rather than wait for all it needs.
-async fn send_when_open(mut stream: SendStream<Bytes>, mut body: Bytes) {
+async fn send_when_open(mut stream: SendStream<Bytes>, mut body: Bytes) -> Fate {
     loop {
         stream.reserve_capacity(body.len());
         let room = stream.capacity();
         if room >= body.len() {
             let _ = stream.send_data(body, true);
-            return;
+            return Fate::Answered;
         }
         if room > 0 && stream.send_data(body.split_to(room), false).is_err() {
-            return;
+            return Fate::Withdrawn;
         }
         let more = poll_fn(|context| stream.poll_capacity(context));
         match timeout(WINDOW_STALL, more).await {
             Ok(Some(Ok(_))) => {}
-            Ok(Some(Err(_)) | None) => return,
+            Ok(Some(Err(_)) | None) => return Fate::Withdrawn,
             Err(_) => {
                 stream.send_reset(Reason::CANCEL);
-                return;
+                return Fate::Answered;
             }
         }
     }

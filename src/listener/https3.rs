@@ -12,7 +12,9 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use super::{
     QUERY_MAX_OCTETS,
+    connections::Admission,
     doh::{Endpoint, Rejection, Request, body_query},
+    doq::STREAMS_PER_TURN,
     https::{BODY, HEADERS_MAX_OCTETS, Outcome, Reply, finish_query, read_head, reject, try_query},
     quic::Newcomer,
     serve::{DRAIN_MAX, Service, note_end, stopped},
@@ -90,7 +92,8 @@ struct Session<H> {
 
 impl<H: Handler> Session<H> {
     /// Answers requests until the connection ends.
-    async fn answer_requests(&mut self, admission: &super::connections::Admission) {
+    async fn answer_requests(&mut self, admission: &Admission) {
+        let mut in_turn = 0;
         let pending_max = self.service.shared.settings.queries_per_connection_max;
         loop {
             tokio::select! {
@@ -109,6 +112,11 @@ impl<H: Handler> Session<H> {
                 }
             }
             admission.note(!self.tasks.is_empty());
+            in_turn += 1;
+            if in_turn == STREAMS_PER_TURN {
+                in_turn = 0;
+                tokio::task::yield_now().await;
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod doq;
 mod https;
 mod https3;
 mod quic;
+mod records;
 mod serve;
 mod settings;
 mod stream;

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use quinn::{Endpoint, Incoming, TokioRuntime, VarInt};
@@ -14,7 +15,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use super::{
     doh, doq, https3,
-    serve::{DRAIN_MAX, Service, drain, note_end, stopped},
+    serve::{Service, drain, note_end, stopped},
 };
 use crate::handler::{Client, Handler, Transport};
 
@@ -24,6 +25,9 @@ const UNPROVEN_MAX: usize = 64;
 
 /// Handshakes under way on one worker over which newcomers are refused.
 const HANDSHAKES_MAX: usize = 512;
+
+/// How long the goodbyes may take.
+const CLOSE: Duration = Duration::from_secs(1);
 
 /// Runs one socket until told to stop, then lets connections finish.
 pub(super) async fn listen<H: Handler>(
@@ -71,7 +75,7 @@ pub(super) async fn listen<H: Handler>(
     endpoint.set_server_config(None);
     drain(tasks).await;
     endpoint.close(VarInt::from_u32(0), b"");
-    let _ = timeout(DRAIN_MAX, endpoint.wait_idle()).await;
+    let _ = timeout(CLOSE, endpoint.wait_idle()).await;
     Ok(())
 }
 

@@ -10,17 +10,18 @@ use std::{
 };
 
 use quinn::EndpointConfig;
+use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     Connections, Settings, WorkerSockets, connections::Admission, doh::Endpoint, https, quic,
-    stream, udp,
+    records::Records, stream, udp,
 };
 use crate::{
     handler::{Client, Handler, Transport},
@@ -232,32 +233,45 @@ impl<H: Handler> Connection<H> {
     }
 
     async fn speak(&self, tcp: TcpStream) {
-        let config = match (self.client.transport, &self.service.shared.tls) {
-            (Transport::Tls, Some(tls)) => &tls.dot,
-            (Transport::Https, Some(tls)) => &tls.doh,
-            (Transport::Tls | Transport::Https, None) => return,
-            _ => return self.converse(tcp).await,
-        };
-        let accepting = TlsAcceptor::from(Arc::clone(config)).accept(tcp);
-        let handshake = timeout(self.service.shared.settings.handshake, accepting);
-        let Ok(Ok(tls)) = handshake.await else {
+        match (self.client.transport, &self.service.shared.tls) {
+            (Transport::Tls, Some(tls)) => self.speak_tls(tcp, &tls.dot).await,
+            (Transport::Https, Some(tls)) => self.speak_tls(tcp, &tls.doh).await,
+            (Transport::Tls | Transport::Https, None) => {}
+            _ => self.converse(tcp).await,
+        }
+    }
+
+    /// What is large is boxed, so that a plain connection does not carry the state of an encrypted
+    /// one, nor an idle one that of its handshake.
+    async fn speak_tls(&self, tcp: TcpStream, config: &Arc<ServerConfig>) {
+        let Some(tls) = Box::pin(self.shake_hands(tcp, config)).await else {
             return;
         };
         if self.client.transport == Transport::Tls {
             return self.converse(tls).await;
         }
-        let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         let session = https::Session {
             client: self.client,
             service: &self.service,
             endpoint: &self.endpoint,
             admission: &self.admission,
         };
-        if is_http2 {
-            session.http2(tls, self.stop.clone()).await;
+        let stop = self.stop.clone();
+        if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+            Box::pin(session.http2(Records::new(tls), stop)).await;
         } else {
-            session.http1(tls, self.stop.clone()).await;
+            Box::pin(session.http1(tls, stop)).await;
         }
+    }
+
+    async fn shake_hands(
+        &self,
+        tcp: TcpStream,
+        config: &Arc<ServerConfig>,
+    ) -> Option<Box<TlsStream<TcpStream>>> {
+        let accepting = TlsAcceptor::from(Arc::clone(config)).accept(tcp);
+        let handshake = timeout(self.service.shared.settings.handshake, accepting);
+        Some(Box::new(handshake.await.ok()?.ok()?))
     }
 
     async fn converse<IO>(&self, io: IO)

@@ -8,6 +8,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, SocketAddr},
     ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -75,11 +76,22 @@ pub(super) async fn listen<H: Handler>(
             () = &mut stop => break,
             Some(ended) = receiver.tasks.join_next(), if !receiver.tasks.is_empty() => {
                 note_end(ended);
+                while let Some(ended) = receiver.tasks.try_join_next() {
+                    note_end(ended);
+                }
                 continue;
             }
             ready = datagrams.socket.readable() => ready?,
         }
-        match receiver.answer_batch(&mut buffers) {
+        // A defect in the handler must not end the listener: it costs the rest of its batch.
+        let batch = AssertUnwindSafe(|| receiver.answer_batch(&mut buffers));
+        let Ok(answered) = catch_unwind(batch) else {
+            tracing::error!("answering a datagram panicked; its client got no answer");
+            receiver.replies.drop_unfinished();
+            receiver.flush().await;
+            continue;
+        };
+        match answered {
             Ok(received) => {
                 receiver.flush().await;
                 full_batches = if received == BATCH {
@@ -171,6 +183,12 @@ impl Replies {
     fn clear(&mut self) {
         self.octets.clear();
         self.each.clear();
+    }
+
+    /// Forgets octets that no finished reply covers.
+    fn drop_unfinished(&mut self) {
+        let end = self.each.last().map_or(0, |(range, _)| range.end);
+        self.octets.truncate(end);
     }
 
     fn reply(&self, index: usize) -> Option<(&[u8], &Destination)> {

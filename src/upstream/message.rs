@@ -248,4 +248,16 @@ mod tests {
             assert!(!belongs(&sent, &good[..cut]), "cut at {cut}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_octets_make_the_comparison_panic(
+            sent in proptest::collection::vec(proptest::num::u8::ANY, 0..40),
+            received in proptest::collection::vec(proptest::num::u8::ANY, 0..40),
+        ) {
+            belongs(&sent, &received);
+            is_truncated(&received);
+            rcode(&received);
+        }
+    }
 }

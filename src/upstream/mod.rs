@@ -10,6 +10,8 @@
 //! - `pool`: the connections to one upstream; `connection`: making and using one.
 //! - `udp`, `stream`, `https2`, `https3`, `quic`: one file per way of travelling.
 //! - `message`: the query's octets, and whether a response belongs to it.
+//! - `life`: what counts as a sign of life; `tries`: the budget of one question; `race`: a few
+//!   futures polled together.
 //!
 //! RFCs: 1035, 5452, 6891, 7766, 7830, 7858, 8310, 8467, 8484, 9250.
 
@@ -87,3 +89,6 @@ pub struct Probe {
     /// From the question to the answer, connection included; or what went wrong.
     pub latency: Result<Duration, ExchangeError>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,9 @@ const IDLE: Duration = Duration::from_secs(45);
 /// How long one address may be silent before the next is tried beside it (RFC 8305, section 5).
 const ADDRESS_STAGGER: Duration = Duration::from_millis(250);
 
+/// How much longer a suspicion waits for packets that are here but not read yet.
+const BENEFIT_OF_DOUBT: Duration = Duration::from_millis(20);
+
 /// What all waiters of one connect are told.
 type Outcome = Option<Result<Arc<Connection>, Failure>>;
 
@@ -90,10 +93,16 @@ impl Pool {
         race.start(first.exchange(question));
         let mut may_repeat = true;
         let mut watching = reused;
-        let suspicion = sleep(SILENT_AFTER);
+        let suspicion = async {
+            sleep(SILENT_AFTER).await;
+            // When this process itself was held up, the timer is over before the packets that
+            // came meanwhile are read. This lets them be read first.
+            sleep(BENEFIT_OF_DOUBT).await;
+        };
         tokio::pin!(suspicion);
         loop {
             let repeat = tokio::select! {
+                biased;
                 Some(outcome) = race.next() => match outcome {
                     Ok(response) => return Ok(response),
                     Err(failure) => {

@@ -174,6 +174,7 @@ impl Exchange for Upstreams {
         let mut patience = Some(began + SILENCE_MAX);
         loop {
             tokio::select! {
+                biased;
                 Some(outcome) = walk.race.next() => {
                     if let Some(response) = walk.take(outcome) {
                         return Ok(response);
@@ -185,8 +186,9 @@ impl Exchange for Upstreams {
                     }
                 }
                 () = sleep_until(next_at.into()), if walk.has_next() => {
-                    // One that works on it is not helped by a second that starts from nothing.
-                    if walk.is_silent() {
+                    // One that is heard from is not helped by a second that starts from nothing.
+                    // A handshake is heard too, but says little of what comes after it.
+                    if walk.is_quiet() {
                         walk.start_next();
                     }
                     next_at = clock::instant() + SILENT_AFTER;
@@ -215,6 +217,8 @@ struct Walk<'a> {
     race: Race<'a, (&'a Upstream, Result<Exchanged, ExchangeError>)>,
     /// Those that were asked and have not ended, with what was heard from each before.
     asked: Vec<(&'a Upstream, u64)>,
+    /// What was heard from all of them together at the last look.
+    heard_before: u64,
     /// Whether anything was heard from one that has ended since.
     heard: bool,
     /// The last response with an rcode that others may better.
@@ -230,6 +234,7 @@ impl<'a> Walk<'a> {
             tries,
             race: Race::new(),
             asked: Vec::new(),
+            heard_before: 0,
             heard: false,
             fallback: None,
             error: None,
@@ -291,6 +296,16 @@ impl<'a> Walk<'a> {
             }
         }
         None
+    }
+
+    /// Whether nothing was heard from anybody since the last look, or since they were asked.
+    fn is_quiet(&mut self) -> bool {
+        let heard = self
+            .asked
+            .iter()
+            .map(|(upstream, before)| upstream.profile.life.of_upstream().wrapping_sub(*before))
+            .fold(0, u64::wrapping_add);
+        std::mem::replace(&mut self.heard_before, heard) == heard
     }
 
     /// Whether nothing was heard from anybody since they were asked.

@@ -25,7 +25,7 @@ use super::{
 use crate::{clock, entropy, net::framing, wire::Question};
 
 /// Queries that wait for the task's turn. They come from at most
-/// [`super::pool::OUTSTANDING_MAX`] exchanges, so a full queue means the upstream does not read.
+/// [`super::connection::OUTSTANDING_MAX`] exchanges, so a full queue means the upstream does not read.
 const QUEUE_MAX: usize = 1024;
 /// Queries whose answer has not come yet, those nobody waits for any more included. Far below the
 /// 65,536 ids, so that a free one is found at once.
@@ -161,8 +161,8 @@ where
                         table.answer(response);
                         input.advance(octets);
                     }
-                    if input.is_empty() {
-                        // An idle connection keeps no buffer.
+                    if input.is_empty() && input.capacity() > READ_OCTETS {
+                        // A long answer made it grow; the next wait needs less.
                         input = BytesMut::new();
                     }
                 }
@@ -179,7 +179,7 @@ where
             written = push(writer, &mut output), if unflushed || !flushing => match written {
                 Ok(()) if flushing => {
                     unflushed = false;
-                    // An idle connection keeps no buffer.
+                    // A connection that only waits keeps no write buffer.
                     output = BytesMut::new();
                 }
                 Ok(()) => unflushed = true,

@@ -231,3 +231,19 @@ fn keys_that_make_no_sense_are_refused() {
     let bad: fn(&mut Overrides) = |overrides| overrides.server_name = Some("a b".to_owned());
     assert_eq!(with("tls://192.0.2.1", bad).key(), "server_name");
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "(sdns://|https://|tls://)?[!-~ä]{0,40}") {
+        drop(parse(&text, Overrides::default()));
+    }
+
+    #[test]
+    fn no_stamp_makes_it_panic(
+        kind in 0..6_u8,
+        octets in proptest::collection::vec(proptest::num::u8::ANY, 0..80),
+    ) {
+        let text = data_encoding::BASE64URL_NOPAD.encode(&[&[kind], octets.as_slice()].concat());
+        drop(parse(&format!("sdns://{text}"), Overrides::default()));
+    }
+}

@@ -7,4 +7,11 @@
     reason = "a test that panics has failed, which is its way to say so"
 )]
 
+#[path = "../lab/mod.rs"]
+mod lab;
+
+mod attacks;
 mod house;
+mod support;
+mod transports;
+mod upstream_faults;

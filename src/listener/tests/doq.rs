@@ -191,3 +191,47 @@ async fn stopping_answers_and_says_goodbye() {
     assert_eq!(closed_with(&connection).await, VarInt::from_u32(0));
     house.stop().await;
 }
+
+#[tokio::test]
+async fn a_crowd_of_handshakes_is_let_in_after_a_retry() {
+    let house = House::start();
+    let endpoint = client(&house, b"doq");
+    let address = house.address(Transport::Quic);
+    // More than may go on without proof of address, all at once.
+    let crowd: Vec<_> = (0..100)
+        .map(|_| endpoint.connect(address, "dns.test").unwrap())
+        .collect();
+    for connecting in crowd {
+        let connection = within(connecting).await.unwrap();
+        assert!(
+            exchange(&connection, &framed(&query(0, "now")))
+                .await
+                .is_ok()
+        );
+    }
+}
+
+#[tokio::test]
+async fn octets_that_are_no_quic_are_ignored() {
+    let house = House::start();
+    let noise = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = house.address(Transport::Quic);
+    for length in 0..1300_usize {
+        let mut octets = vec![0; length];
+        crate::entropy::fill(&mut octets);
+        if let Some(first) = octets.first_mut() {
+            *first |= 0xc0;
+        }
+        if length > 5 && length % 2 == 0 {
+            octets[1..5].copy_from_slice(&[0, 0, 0, 1]);
+        }
+        noise.send_to(&octets, address).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let (_endpoint, connection) = connect(&house).await;
+    assert!(
+        exchange(&connection, &framed(&query(0, "now")))
+            .await
+            .is_ok()
+    );
+}

@@ -92,11 +92,12 @@ async fn http1(house: &House) -> TlsStream<TcpStream> {
 
 async fn ask_http1(tls: &mut TlsStream<TcpStream>, case: &Case) -> Got {
     let (method, path, content_type, body, _) = case;
-    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: dns.test\r\n");
-    if let Some(content_type) = content_type {
-        request += &format!("content-type: {content_type}\r\n");
-    }
-    request += &format!("content-length: {}\r\n\r\n", body.len());
+    let content_type =
+        content_type.map_or(String::new(), |value| format!("content-type: {value}\r\n"));
+    let octets = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: dns.test\r\n{content_type}content-length: {octets}\r\n\r\n"
+    );
     let mut octets = request.into_bytes();
     octets.extend(body);
     tls.write_all(&octets).await.unwrap();
@@ -285,6 +286,30 @@ async fn http2_resets_withdraw_queries() {
     stream.send_reset(h2::Reason::CANCEL);
     drop(response);
     house.handler.waiting(0).await;
+}
+
+#[tokio::test]
+async fn http2_rapid_resets_end_the_connection() {
+    let house = House::start();
+    let mut client = http2(&house).await;
+    let case = (Method::GET, get_path("wait"), None, Vec::new(), 200);
+    let rapid = async {
+        loop {
+            poll_fn(|context| client.poll_ready(context)).await?;
+            let (_response, mut stream) = client.send_request(request(&case), true)?;
+            stream.send_reset(h2::Reason::CANCEL);
+            tokio::task::yield_now().await;
+        }
+    };
+    let ended: Result<(), h2::Error> = within(rapid).await;
+    // How it hears of it depends on what the goodbye overtakes.
+    assert!(ended.is_err());
+    assert!(house.handler.asked.load(Ordering::Relaxed) < 1000);
+    house.handler.waiting(0).await;
+    // Others are served meanwhile.
+    let case = (Method::GET, get_path("now"), None, Vec::new(), 200);
+    let mut other = http2(&house).await;
+    check(&case, &ask_http2(&mut other, &case).await, true);
 }
 
 #[tokio::test]

@@ -106,3 +106,15 @@ async fn stopping_lets_misses_finish() {
     assert_eq!(receive(&client).await, reply_to(&query(1, "wait")));
     house.stop().await;
 }
+
+#[tokio::test]
+async fn a_panic_costs_one_batch_at_most() {
+    let house = House::start();
+    let client = client(house.address(Transport::Udp)).await;
+    client.send(&query(1, "panic")).await.unwrap();
+    while house.handler.asked.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    client.send(&query(2, "now")).await.unwrap();
+    assert_eq!(receive(&client).await, reply_to(&query(2, "now")));
+}

@@ -1,0 +1,152 @@
+//! Several upstreams.
+
+use super::*;
+
+/// An upstream that answers everything with this rcode; counts its queries.
+async fn with_rcode(rcode: u8) -> (UpstreamSettings, Arc<AtomicUsize>) {
+    let queries = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&queries);
+    let (address, _) = listen(move |_, mut stream| {
+        let count = Arc::clone(&count);
+        async move {
+            while let Some(query) = read_query(&mut stream).await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let response = framed(&response(&query, rcode));
+                stream.write_all(&response).await.unwrap();
+            }
+        }
+    })
+    .await;
+    (upstream(Transport::Tcp, address), queries)
+}
+
+/// An upstream to which datagrams go and from which none come. Keep the socket.
+async fn silent() -> (UpstreamSettings, tokio::net::UdpSocket) {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    (upstream(Transport::Udp, address), socket)
+}
+
+#[tokio::test]
+async fn the_next_is_asked_when_one_cannot_be_reached_or_will_not_answer() {
+    let closed = upstream(Transport::Tcp, closed_address().await);
+    for rcode in [1, 2, 4, 5] {
+        let (refusing, _) = with_rcode(rcode).await;
+        let (good, _) = with_rcode(0).await;
+        let upstreams = upstreams([closed.clone(), refusing, good.clone()]);
+        let exchanged = ask(&upstreams, "a.example").await.unwrap();
+        assert_is_answer(&exchanged, "a.example");
+        assert_eq!(*exchanged.upstream, *good.name);
+        assert_eq!(exchanged.transport, Transport::Tcp);
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_exist_is_an_answer() {
+    let (first, _) = with_rcode(3).await;
+    let (second, queries) = with_rcode(0).await;
+    let upstreams = upstreams([first, second]);
+    let exchanged = ask(&upstreams, "a.example").await.unwrap();
+    assert_eq!(message::rcode(&exchanged.octets), 3);
+    assert_eq!(queries.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn the_last_refusal_is_given_back_when_nobody_has_better() {
+    let (first, first_queries) = with_rcode(5).await;
+    let (second, second_queries) = with_rcode(2).await;
+    let upstreams = upstreams([first, second]);
+    let exchanged = ask(&upstreams, "a.example").await.unwrap();
+    assert_eq!(message::rcode(&exchanged.octets), 2);
+    assert_eq!(first_queries.load(Ordering::SeqCst), 1);
+    assert_eq!(second_queries.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn one_question_is_put_to_three_upstreams_at_most() {
+    let mut all = Vec::new();
+    let mut counts = Vec::new();
+    for _ in 0..5 {
+        let (settings, queries) = with_rcode(2).await;
+        all.push(settings);
+        counts.push(queries);
+    }
+    let upstreams = upstreams(all);
+    ask(&upstreams, "a.example").await.unwrap();
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|count| count.load(Ordering::SeqCst))
+        .collect();
+    assert_eq!(counts, [1, 1, 1, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_silent_upstream_is_passed_by_and_then_tried_last() {
+    let (first, socket) = silent().await;
+    let (second, queries) = with_rcode(0).await;
+    let upstreams = upstreams([first, second.clone()]);
+    let exchanged = ask(&upstreams, "a.example").await.unwrap();
+    assert_eq!(*exchanged.upstream, *second.name);
+    // The second question does not go to the silent one any more, on any worker.
+    let mut buffer = [0; 512];
+    while socket.try_recv(&mut buffer).is_ok() {}
+    ask(&upstreams, "b.example").await.unwrap();
+    ask(&upstreams.for_worker(), "c.example").await.unwrap();
+    assert!(socket.try_recv(&mut buffer).is_err());
+    assert_eq!(queries.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn when_all_are_silent_the_client_is_told_in_time() {
+    let (first, _socket) = silent().await;
+    let (second, _other) = silent().await;
+    let upstreams = upstreams([first, second]);
+    // The timeout of these settings is far longer.
+    let error = ask(&upstreams, "a.example").await.unwrap_err();
+    assert!(error.is_silent());
+    assert_eq!(error.label(), "receive");
+}
+
+#[tokio::test]
+async fn a_live_upstream_may_take_its_time() {
+    // The handshake shows that it lives; the answer comes after silence would have ended it.
+    let (address, _) = listen(|_, mut stream| async move {
+        let query = read_query(&mut stream).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        stream.write_all(&framed(&answer(&query))).await.unwrap();
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let upstreams = upstreams([upstream(Transport::Tcp, address)]);
+    let exchanged = ask(&upstreams, "a.example").await.unwrap();
+    assert_is_answer(&exchanged, "a.example");
+}
+
+#[tokio::test]
+async fn the_deadline_is_kept() {
+    let (address, _) = listen(|_, mut stream| async move {
+        read_query(&mut stream).await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let upstreams = upstreams([upstream(Transport::Tcp, address)]);
+    let deadline = clock::instant() + Duration::from_millis(100);
+    let outcome = upstreams.exchange(&question("a.example"), deadline).await;
+    let error = outcome.unwrap_err();
+    assert!(!error.is_silent());
+    assert!(error.to_string().contains("no answer in time"), "{error}");
+}
+
+#[tokio::test]
+async fn a_probe_tells_latency_or_error_of_each() {
+    let (good, _) = with_rcode(0).await;
+    let closed = upstream(Transport::Tcp, closed_address().await);
+    let upstreams = upstreams([closed.clone(), good.clone()]);
+    let names: Vec<_> = upstreams.names().map(ToString::to_string).collect();
+    assert_eq!(names, [closed.name.clone(), good.name.clone()]);
+    let probes = upstreams.probe().await;
+    assert_eq!(*probes[0].upstream, *closed.name);
+    assert!(probes[0].latency.is_err());
+    assert_eq!(*probes[1].upstream, *good.name);
+    assert!(probes[1].latency.is_ok());
+}

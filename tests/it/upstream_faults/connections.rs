@@ -1,0 +1,163 @@
+//! Connections that end when nobody wants them to.
+
+use std::time::Duration;
+
+use super::{ask_fresh, assert_servfail, is_right, set};
+use crate::{
+    lab::{FaultSet, Transport},
+    support::{CONNECTED, Cases, World},
+};
+
+/// What each connection-oriented upstream must be forgiven: every query is answered.
+async fn all_are_answered(what: &str, transports: &[Transport], change: impl Fn(&mut FaultSet)) {
+    for upstream in transports {
+        let world = World::start(*upstream).await;
+        set(&world, *upstream, &change);
+        for number in 0..6 {
+            let answered = ask_fresh(&world, &format!("n{number}")).await;
+            assert!(
+                is_right(&answered),
+                "{what}, {upstream:?}, query {number}: {answered:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_may_close_after_each_answer() {
+    all_are_answered("close after each answer", &CONNECTED, |faults| {
+        faults.close_after_answer = true;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upstream_may_send_goaway_after_each_answer() {
+    let transports = [Transport::Https, Transport::Http3, Transport::Quic];
+    all_are_answered("GOAWAY", &transports, |faults| faults.go_away = true).await;
+}
+
+#[tokio::test]
+async fn an_upstream_may_close_idle_connections() {
+    let mut cases = Cases::default();
+    for upstream in CONNECTED {
+        cases
+            .add(async move {
+                let world = World::start(upstream).await;
+                set(&world, upstream, |faults| {
+                    faults.close_idle = Some(Duration::from_millis(10));
+                });
+                for number in 0..4 {
+                    let answered = ask_fresh(&world, &format!("n{number}")).await;
+                    assert!(
+                        is_right(&answered),
+                        "{upstream:?}, query {number}: {answered:?}"
+                    );
+                    // Long enough for the lab to close in most rounds; correct whether it did or not.
+                    tokio::time::sleep(Duration::from_millis(15)).await;
+                }
+            })
+            .await;
+    }
+    cases.all_hold().await;
+}
+
+#[tokio::test]
+async fn a_query_whose_connection_ends_in_the_middle_of_the_answer_is_asked_again() {
+    for upstream in CONNECTED {
+        let world = World::start(upstream).await;
+        assert!(is_right(&ask_fresh(&world, "first").await), "{upstream:?}");
+        set(&world, upstream, |faults| {
+            faults.first = Some(1);
+            faults.cut = true;
+        });
+        let answered = ask_fresh(&world, "cut").await;
+        assert!(is_right(&answered), "{upstream:?}: {answered:?}");
+        let seen = world.lab.record().queries_below("cut.wild.secure.com");
+        assert_eq!(seen.len(), 2, "{upstream:?}: once more, and only once");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset_once_costs_no_answer() {
+    for upstream in [Transport::Https, Transport::Http3, Transport::Quic] {
+        let world = World::start(upstream).await;
+        set(&world, upstream, |faults| {
+            faults.first = Some(1);
+            faults.reset_stream = true;
+        });
+        let answered = ask_fresh(&world, "reset").await;
+        assert!(is_right(&answered), "{upstream:?}: {answered:?}");
+    }
+}
+
+#[tokio::test]
+async fn endless_trouble_ends_in_servfail_after_few_tries() {
+    let mut cases = Cases::default();
+    for upstream in CONNECTED {
+        for (what, change) in [
+            ("cut", (|faults| faults.cut = true) as fn(&mut FaultSet)),
+            ("refuse", |faults| faults.refuse = true),
+            ("reset", |faults| faults.reset_stream = true),
+        ] {
+            let streams = !matches!(upstream, Transport::Tcp | Transport::Tls);
+            if what == "reset" && !streams {
+                continue;
+            }
+            cases
+                .add(async move {
+                    let world = World::start(upstream).await;
+                    set(&world, upstream, change);
+                    let what = format!("{what}, {upstream:?}");
+                    assert_servfail(&ask_fresh(&world, "trouble").await, &what);
+                    let queries = world.lab.record().len();
+                    assert!(queries <= 3, "{what}: {queries} queries");
+                    set(&world, upstream, |_| {});
+                    let answered = ask_fresh(&world, "afterwards").await;
+                    assert!(
+                        is_right(&answered),
+                        "{what}: over, and not held against it: {answered:?}"
+                    );
+                })
+                .await;
+        }
+    }
+    cases.all_hold().await;
+}
+
+#[tokio::test]
+async fn silence_is_told_as_such_and_ends() {
+    let mut cases = Cases::default();
+    for upstream in Transport::ALL {
+        for (what, change) in [
+            (
+                "black hole",
+                (|faults| faults.black_hole = true) as fn(&mut FaultSet),
+            ),
+            ("stall", |faults| faults.stall = true),
+        ] {
+            if upstream == Transport::Udp && what == "stall" {
+                continue;
+            }
+            cases
+                .add(async move {
+                    let world = World::start(upstream).await;
+                    set(&world, upstream, change);
+                    let what = format!("{what}, {upstream:?}");
+                    let answered = ask_fresh(&world, "silence").await;
+                    assert_servfail(&answered, &what);
+                    // A host that shakes hands and then says nothing is no silent one.
+                    let shook_hands = upstream == Transport::Tcp || what.starts_with("black hole");
+                    let wanted = if shook_hands && upstream != Transport::Udp {
+                        super::EDE_NETWORK_ERROR
+                    } else {
+                        super::EDE_NO_REACHABLE_AUTHORITY
+                    };
+                    let errors = answered.extended_errors();
+                    assert_eq!(errors[0].0, wanted, "{what}: {errors:?}");
+                })
+                .await;
+        }
+    }
+    cases.all_hold().await;
+}
