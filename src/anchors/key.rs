@@ -69,6 +69,12 @@ pub enum RecordError {
          10, 13, 14 or 15"
     )]
     UnusableKey(u16),
+    /// A key that another resolver, whose state file this is, does not trust.
+    #[error(
+        "the comment says that this key is new or revoked; leave the line out, or name a file of \
+         anchors and not another resolver's state"
+    )]
+    Untrusted,
     /// A key without SEP changes without notice.
     #[error(
         "key {0} has no SEP flag (flags 256), so its zone may change it any day; leave it out, or \

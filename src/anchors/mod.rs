@@ -20,13 +20,18 @@
 //!  valid and missing keys are trusted             removed
 //! ```
 //!
+//! When a change takes a key away, whoever validates also forgets what it derived from the zone's
+//! keys so far ([`crate::dnssec::KeyCache::forget`]).
+//!
 //! What an operator wrote down, or else what is built in, seeds the keeper with valid keys; see
 //! [`Keeper::seed`] for what happens when that changes later.
 //!
 //! RFCs: 5011 (states and timers), 8509 (`sentinel`), 9718 (IANA's XML), 4034 (DS and DNSKEY).
 
+mod change;
 mod keeper;
 mod key;
+mod point;
 mod read;
 pub mod sentinel;
 mod state_file;
@@ -36,12 +41,13 @@ mod xml;
 
 use std::path::Path;
 
-pub use keeper::{
-    ADD_HOLD_DOWN_S, Change, Event, KEYS_PER_TRUST_POINT_MAX, Keeper, NotObserved,
-    REMOVE_HOLD_DOWN_S, SEED_DIGEST_OCTETS, Source, State, TRUST_POINTS_MAX, TrackedKey,
-    TrustPoint,
-};
+pub use change::{Change, Event};
+pub use keeper::{Keeper, NotObserved, TRUST_POINTS_MAX};
 pub use key::{Key, RecordError};
+pub use point::{
+    ADD_HOLD_DOWN_S, KEYS_PER_TRUST_POINT_MAX, REMOVE_HOLD_DOWN_S, SEED_DIGEST_OCTETS, Source,
+    State, TrackedKey, TrustPoint,
+};
 pub use read::{ANCHORS_PER_FILE_MAX, FILE_OCTETS_MAX, ReadError, Seed, parse, read};
 pub use state_file::{StateError, StateFault};
 pub use times::to_text as time_text;

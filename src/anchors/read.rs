@@ -171,7 +171,14 @@ fn parse_records(path: &Path, text: &str) -> Result<Vec<Seed>, ReadError> {
             path: path.to_owned(),
             line: number,
         };
-        let line = line.split(';').next().unwrap_or("");
+        let (line, comment) = line.split_once(';').unwrap_or((line, ""));
+        if !is_trusted_by_autotrust(comment) {
+            return Err(ReadError::Record {
+                path: path.to_owned(),
+                line: number,
+                fault: RecordError::Untrusted,
+            });
+        }
         if open.is_none() {
             first_line = number;
         }
@@ -256,6 +263,14 @@ fn parse_record(fields: &[&str]) -> Result<Seed, RecordError> {
         valid_from_s: None,
         valid_until_s: None,
     })
+}
+
+/// Unbound's own state file is made of records too, and says behind each in a comment which of
+/// them it trusts: 2 is VALID and 3 is MISSING.
+fn is_trusted_by_autotrust(comment: &str) -> bool {
+    comment
+        .split_once(";state=")
+        .is_none_or(|(_, state)| state.starts_with(['2', '3']))
 }
 
 /// A TTL, `172800` or `2d`.

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn table_of_rfc_8509_section_4_3() {
+    fn table_of_rfc_8509() {
         use Sentinel::{Pass, ServFail};
         // Which root keys a resolver trusts, and what it says of the new one.
         let cases = [

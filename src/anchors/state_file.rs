@@ -19,11 +19,9 @@ use thiserror::Error;
 use crate::wire::Name;
 
 use super::{
-    keeper::{
-        HOUR_S, KEYS_PER_TRUST_POINT_MAX, Keeper, Source, State, TRUST_POINTS_MAX, TrackedKey,
-        TrustPoint,
-    },
+    keeper::{Keeper, TRUST_POINTS_MAX},
     key::{Key, RecordError, shown},
+    point::{KEYS_PER_TRUST_POINT_MAX, Source, State, TrackedKey, TrustPoint},
     times,
 };
 
@@ -192,15 +190,8 @@ fn read_zone(words: &mut Words<'_>) -> Result<(Name, TrustPoint), StateFault> {
         text => Some(time(text)?),
     };
     words.expect("next")?;
-    let next_query_s = words.time()?;
-    let point = TrustPoint {
-        source,
-        seeded_by,
-        proved_s,
-        next_query_s,
-        keys: Vec::new(),
-        retry_s: HOUR_S,
-    };
+    let mut point = TrustPoint::new(source, seeded_by, words.time()?);
+    point.proved_s = proved_s;
     Ok((name, point))
 }
 

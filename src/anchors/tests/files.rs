@@ -70,6 +70,38 @@ fn records_as_people_write_them() {
 }
 
 #[test]
+fn files_of_other_tools() {
+    let key = KEYS.lines().nth(2).unwrap().split(" ; ").next().unwrap();
+    let unbound = |state: &str| {
+        format!(
+            "; autotrust trust anchor file\n;;id: . 1\n;;last_queried: 1795132800 ;;Fri\n\
+             {key} ;{{id = 38696 (ksk), size = 2048b}} ;;state={state} ;;count=0\n"
+        )
+    };
+    let plain = read(key).unwrap();
+    assert_eq!(read(&unbound("2 [  VALID  ]")).unwrap(), plain);
+    assert_eq!(read(&unbound("3 [ MISSING ]")).unwrap(), plain);
+    for state in [
+        "1 [ ADDPEND ]",
+        "4 [ REVOKED ]",
+        "5 [ REMOVED ]",
+        "0 [  START  ]",
+    ] {
+        let message = message(&unbound(state));
+        assert!(
+            message.starts_with("a.key:4: the comment says"),
+            "{message}"
+        );
+    }
+    // What dnssec-keygen and dig write.
+    let keygen = format!("; This is a key-signing key, keyid 38696, for .\n; Created: 20\n{key}\n");
+    assert_eq!(read(&keygen).unwrap(), plain);
+    let dig =
+        format!("\n; <<>> DiG 9.20 <<>> . DNSKEY\n;; ANSWER SECTION:\n{key}\n\n;; Query time: 1\n");
+    assert_eq!(read(&dig).unwrap(), plain);
+}
+
+#[test]
 fn mistakes_are_named_with_line_and_remedy() {
     let digest = SHA256_OF_2024;
     let with_flags = |flags: &str| KEYS.replace("257", flags);

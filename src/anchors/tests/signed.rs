@@ -2,9 +2,10 @@
 
 use super::lab::{DAY_S, Signer, date, name, response, revoked, root_keys, seed, state};
 use crate::{
-    anchors::{Event, Keeper, NotObserved, Source, State},
-    dnssec::{Settings, Why, key_tag},
-    wire::{Name, rtype},
+    anchors::{Event, Keeper, NotObserved, Source, State, built_in},
+    clock::{self, Now},
+    dnssec::{KeyCache, Security, Settings, Step, Validation, Why, key_tag},
+    wire::{Name, Response, rtype},
 };
 
 fn settings() -> Settings {
@@ -121,12 +122,54 @@ fn a_set_signed_by_the_revoked_key_alone_revokes_it_and_closes_the_zone() {
             panic!("{refused:?}");
         };
         assert_eq!(reason.why, Why::KeyMissing);
+        assert_eq!(reason.why.security(), Security::Bogus);
         assert_eq!((reason.owner, reason.rtype), (zone.clone(), rtype::DNSKEY));
     }
     assert!(matches!(
         state(&keeper, &zone, &old.rdata),
         Some(State::Revoked { .. })
     ));
+}
+
+/// What the validator says of a zone's own keys, given the keeper's anchors.
+fn verdict(keeper: &Keeper, response: &Response, unix_s: u64) -> Security {
+    let settings = Settings {
+        anchors: keeper.anchors(),
+        ..settings()
+    };
+    let now = Now {
+        instant: clock::instant(),
+        unix_s,
+    };
+    let question = response.question.clone();
+    let mut validation = Validation::new(question, response, settings.shared(), now);
+    match validation.step(&KeyCache::new()) {
+        Step::Done(judged) => judged.verdict.security(),
+        Step::Need(questions) => panic!("{questions:?}"),
+    }
+}
+
+#[test]
+fn the_validator_finds_a_closed_zone_bogus_with_and_without_an_anchor_above() {
+    let zone = name("island.example");
+    let t = date("2026-12-01");
+    let (old, withdrawn) = (Signer::new(1), Signer::revoked(1));
+    for with_root in [false, true] {
+        let mut keeper = Keeper::new(0);
+        let mut seeds = vec![seed(&zone, &old.rdata)];
+        if with_root {
+            seeds.extend(built_in());
+        }
+        keeper.seed(&seeds, Source::Configured, t);
+        let good = response(&zone, &[&old], &[&old], t);
+        assert_eq!(verdict(&keeper, &good, t), Security::Secure);
+        let last = response(&zone, &[&withdrawn], &[&withdrawn], t);
+        keeper.observe(&zone, &last, &settings(), t).unwrap();
+        assert_eq!(verdict(&keeper, &good, t), Security::Bogus);
+        assert_eq!(verdict(&keeper, &last, t), Security::Bogus);
+        let unsigned = response(&zone, &[&old], &[], t);
+        assert_eq!(verdict(&keeper, &unsigned, t), Security::Bogus);
+    }
 }
 
 #[test]
