@@ -187,6 +187,17 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_of_the_old_file_is_not_disturbed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let old = Keeper::new(CLOCK_FLOOR_UNIX_S);
+        save(&path, &old).unwrap();
+        let reader = File::open(&path).unwrap();
+        save(&path, &keeper()).unwrap();
+        assert_eq!(io::read_to_string(reader).unwrap(), old.to_text());
+    }
+
+    #[test]
     fn a_damaged_file_is_an_error_and_not_a_fresh_start() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");

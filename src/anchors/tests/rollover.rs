@@ -201,6 +201,25 @@ fn revoked_key_never_returns() {
 }
 
 #[test]
+fn revoked_key_is_remembered_while_no_file_names_it() {
+    let zone = name("island.example");
+    let (old, new) = (key(1), key(2));
+    let t = date("2026-12-01");
+    let mut keeper = keeper(&zone, &[&old, &new], t);
+    keeper
+        .take(&proved(&zone, &[&revoked(&old), &new]), t)
+        .unwrap();
+    keeper.seed(&[seed(&zone, &new)], Source::Configured, t + DAY_S);
+    let changes = keeper.seed(&[seed(&zone, &old)], Source::Configured, t + 2 * DAY_S);
+    assert!(
+        changes
+            .iter()
+            .any(|change| change.event == Event::SeedRevoked)
+    );
+    assert_eq!(changes.last().unwrap().event, Event::NoneLeft);
+}
+
+#[test]
 fn a_pending_key_that_revokes_itself_is_never_trusted() {
     let zone = name("island.example");
     let (old, new) = (key(1), key(2));
