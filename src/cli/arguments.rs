@@ -48,6 +48,9 @@ pub(super) enum Command {
     /// Show or export the certificate of the encrypted listeners
     #[command(subcommand)]
     Cert(Cert),
+    /// Show the keys from which answers are proved
+    #[command(subcommand)]
+    Anchors(Anchors),
 }
 
 #[derive(Debug, Args)]
@@ -132,6 +135,23 @@ pub(super) struct CertExport {
     #[arg(long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
     /// Write JSON: the certificate in PEM and what it says
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Anchors {
+    /// Show each trusted, new and revoked key, and what becomes of it
+    #[command(after_help = "Example:\n  truename anchors show\n  truename anchors show --json")]
+    Show(AnchorsShow),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AnchorsShow {
+    /// Read this file; also TRUENAME_CONFIG
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Write JSON
     #[arg(long)]
     pub(super) json: bool,
 }

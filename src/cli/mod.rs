@@ -6,6 +6,7 @@
 //!
 //! Exit statuses: 0 success, 1 failure, 2 usage; `query` also 3 bogus, 4 no answer.
 
+mod anchors;
 mod answer;
 mod arguments;
 mod cert;
@@ -25,8 +26,9 @@ use std::{
 use clap::Parser as _;
 use thiserror::Error;
 
-use self::arguments::{Arguments, Cert, Command};
+use self::arguments::{Anchors, Arguments, Cert, Command};
 use crate::{
+    anchors::store::StoreError,
     app,
     certificates::CertificateError,
     config::{LoadError, Surroundings},
@@ -55,6 +57,9 @@ enum CommandError {
     /// A certificate cannot be read.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// The state of the trust anchors cannot be read.
+    #[error(transparent)]
+    Anchors(#[from] StoreError),
     /// The server could not be started.
     #[error(transparent)]
     App(#[from] app::Error),
@@ -143,6 +148,7 @@ fn dispatch(
         Some(Command::Query(query)) => query::run(&query, surroundings, out),
         Some(Command::Cert(Cert::Show(show))) => cert::show(show, surroundings, out),
         Some(Command::Cert(Cert::Export(export))) => cert::export(export, surroundings, out),
+        Some(Command::Anchors(Anchors::Show(show))) => anchors::show(show, surroundings, out),
     }
 }
 

@@ -259,3 +259,68 @@ fn a_reader_who_leaves_early_is_no_error() {
     assert_eq!(status, ExitStatus::Success);
     assert_eq!(errors, b"");
 }
+
+#[test]
+fn anchors_are_shown_before_and_after_the_first_start() {
+    use crate::anchors::{CLOCK_FLOOR_UNIX_S, Keeper, STATE_FILE, Source, built_in, store};
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("truename.toml");
+    fs::write(&file, "[state]\ndirectory = \"state\"\n").unwrap();
+    let config = ["--config", file.to_str().unwrap()];
+    let show = |more: &[&str]| {
+        run_in(
+            home.path(),
+            &[&["anchors", "show"], &config[..], more].concat(),
+        )
+    };
+
+    let (status, out, errors) = show(&[]);
+    assert_eq!((status, errors.as_str()), (ExitStatus::Success, ""));
+    for line in [
+        "trust anchors that are built in; ",
+        "\nzone .\n",
+        "\n  20326 algorithm 8  valid   built-in   trusted\n",
+        "\n  38696 algorithm 8  valid   built-in   trusted\n",
+    ] {
+        assert!(out.contains(line), "{out}");
+    }
+
+    let path = home.path().join("state").join(STATE_FILE);
+    fs::create_dir(home.path().join("state")).unwrap();
+    let mut keeper = Keeper::new(CLOCK_FLOOR_UNIX_S);
+    keeper.seed(&built_in(), Source::BuiltIn, CLOCK_FLOOR_UNIX_S);
+    let text = keeper.to_text().replace(
+        "key valid since 2026-11-20T00:00:00Z until - built-in DS 20326",
+        "key revoked since 2027-01-11T00:00:00Z until 2027-04-21T00:00:00Z built-in DS 20326",
+    );
+    fs::write(&path, &text).unwrap();
+    let (status, out, _) = show(&[]);
+    assert_eq!(status, ExitStatus::Success);
+    let expected = format!(
+        "trust anchors of {}\n\n\
+         zone ., keys not proved yet, asked again 2026-11-20T00:00:00Z\n  \
+         20326 algorithm 8  revoked since 2027-01-11T00:00:00Z built-in   never trusted again; \
+         removed 2027-04-21T00:00:00Z if not seen before\n  \
+         38696 algorithm 8  valid   since 2026-11-20T00:00:00Z built-in   trusted\n",
+        path.display()
+    );
+    assert_eq!(out, expected);
+    let (_, out, _) = show(&["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["stored"], true);
+    let keys = &json["zones"][0]["keys"];
+    assert_eq!(keys[0]["state"], "revoked");
+    assert_eq!(keys[0]["trusted"], false);
+    assert_eq!(keys[0]["until"], "2027-04-21T00:00:00Z");
+    assert_eq!(keys[1]["key_tag"], 38696);
+
+    fs::write(&path, text.replace("\nend\n", "\n")).unwrap();
+    let (status, out, errors) = show(&[]);
+    assert_eq!((status, out.as_str()), (ExitStatus::Failure, ""));
+    assert!(
+        errors.contains("cut short") && errors.contains(STATE_FILE),
+        "{errors}"
+    );
+    store::save(&path, &keeper).unwrap();
+    assert_eq!(show(&[]).0, ExitStatus::Success);
+}

@@ -1,0 +1,227 @@
+//! The state file on disk: read whole, replaced whole or not at all.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+use super::{
+    keeper::Keeper,
+    read::{self, ReadError},
+    state_file::StateError,
+};
+
+/// Mode of the state file: it holds public keys, and only truename may change them.
+const MODE: u32 = 0o644;
+
+/// Why the state cannot be loaded or saved.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The file is there and cannot be read: wrong rights, or no text.
+    #[error(transparent)]
+    Unreadable(#[from] ReadError),
+    /// Somebody edited it wrongly, or the disk lost part of it. Its revocations are lost with it,
+    /// so nobody should start from scratch without a word.
+    #[error(
+        "{}: {source}; repair it, or remove it to start again from the anchors written down",
+        path.display()
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: StateError,
+    },
+    /// The system refused to write it. The old one is still whole.
+    #[error(
+        "cannot write {}: {source}; check that truename's user may write there and the disk has room",
+        path.display()
+    )]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Loads the state; `None` if there is no file, which is so at the first start. `floor_s` as for
+/// [`Keeper::new`].
+///
+/// # Errors
+/// When there is a file and it cannot be read or understood.
+pub fn load(path: &Path, floor_s: u64) -> Result<Option<Keeper>, StoreError> {
+    let octets = match read::octets(path) {
+        Err(ReadError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        octets => octets?,
+    };
+    let text = String::from_utf8(octets).map_err(|_| ReadError::NotText {
+        path: path.to_owned(),
+    })?;
+    Keeper::from_text(&text, floor_s)
+        .map(Some)
+        .map_err(|source| StoreError::Malformed {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// Saves the state: whatever happens meanwhile, the file is afterwards the old or the new one,
+/// whole. Only one at a time may save to one path.
+///
+/// # Errors
+/// When the system refuses; the old file is whole then.
+pub fn save(path: &Path, keeper: &Keeper) -> Result<(), StoreError> {
+    replace(path, keeper.to_text().as_bytes(), |_| Ok(())).map_err(|source| {
+        // Best effort: the next save removes it too.
+        let _ = fs::remove_file(beside(path));
+        StoreError::Unwritable {
+            path: path.to_owned(),
+            source,
+        }
+    })
+}
+
+/// What has been done when the next step begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Created,
+    Written,
+    Synced,
+    Renamed,
+}
+
+/// Writes beside, syncs, renames, syncs the directory. `between` is called after each step; tests
+/// stop there as a crash would.
+fn replace(
+    path: &Path,
+    octets: &[u8],
+    mut between: impl FnMut(Step) -> io::Result<()>,
+) -> io::Result<()> {
+    let new = beside(path);
+    // What a crash left behind. Not opened but removed: it might be a link to elsewhere.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(MODE)
+        .open(&new)?;
+    between(Step::Created)?;
+    file.write_all(octets)?;
+    between(Step::Written)?;
+    file.sync_all()?;
+    between(Step::Synced)?;
+    fs::rename(&new, path)?;
+    between(Step::Renamed)?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
+}
+
+/// Where the new file is written before it takes the old one's name.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anchors::{CLOCK_FLOOR_UNIX_S, Source, built_in};
+
+    const NOW_S: u64 = CLOCK_FLOOR_UNIX_S + 1;
+
+    fn keeper() -> Keeper {
+        let mut keeper = Keeper::new(CLOCK_FLOOR_UNIX_S);
+        keeper.seed(&built_in(), Source::BuiltIn, NOW_S);
+        keeper
+    }
+
+    #[test]
+    fn saved_state_is_loaded_and_none_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        assert_eq!(load(&path, CLOCK_FLOOR_UNIX_S).unwrap(), None);
+        save(&path, &keeper()).unwrap();
+        save(&path, &keeper()).unwrap();
+        assert_eq!(load(&path, CLOCK_FLOOR_UNIX_S).unwrap(), Some(keeper()));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_crash_between_steps_leaves_one_file_whole() {
+        for crash in [Step::Created, Step::Written, Step::Synced, Step::Renamed] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("state");
+            save(&path, &Keeper::new(CLOCK_FLOOR_UNIX_S)).unwrap();
+            let old = fs::read(&path).unwrap();
+            let new = keeper().to_text().into_bytes();
+            let crashed = replace(&path, &new, |step| {
+                if step == crash {
+                    Err(io::Error::other("crash"))
+                } else {
+                    Ok(())
+                }
+            });
+            assert!(crashed.is_err());
+            let expected = if crash == Step::Renamed { &new } else { &old };
+            assert_eq!(&fs::read(&path).unwrap(), expected, "{crash:?}");
+            // The next start goes on as if nothing had happened.
+            assert!(load(&path, CLOCK_FLOOR_UNIX_S).unwrap().is_some());
+            save(&path, &keeper()).unwrap();
+            assert_eq!(load(&path, CLOCK_FLOOR_UNIX_S).unwrap(), Some(keeper()));
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_reader_of_the_old_file_is_not_disturbed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let old = Keeper::new(CLOCK_FLOOR_UNIX_S);
+        save(&path, &old).unwrap();
+        let reader = File::open(&path).unwrap();
+        save(&path, &keeper()).unwrap();
+        assert_eq!(io::read_to_string(reader).unwrap(), old.to_text());
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_not_a_fresh_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let text = keeper().to_text();
+        for cut in [0, 10, text.len() / 2, text.len() - 5] {
+            fs::write(&path, &text[..cut]).unwrap();
+            let error = load(&path, CLOCK_FLOOR_UNIX_S).unwrap_err();
+            assert!(
+                error.to_string().contains(path.to_str().unwrap()),
+                "{error}"
+            );
+        }
+        fs::write(&path, [0xff, 0xfe]).unwrap();
+        assert!(load(&path, CLOCK_FLOOR_UNIX_S).is_err());
+    }
+
+    #[test]
+    fn an_unwritable_place_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("absent/state");
+        let error = save(&path, &keeper()).unwrap_err();
+        assert!(
+            error.to_string().contains(path.to_str().unwrap()),
+            "{error}"
+        );
+    }
+}
