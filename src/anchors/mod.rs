@@ -26,14 +26,13 @@
 //! What an operator wrote down, or else what is built in, seeds the keeper with valid keys; see
 //! [`Keeper::seed`] for what happens when that changes later.
 //!
-//! RFCs: 5011 (states and timers), 8509 (`sentinel`), 9718 (IANA's XML), 4034 (DS and DNSKEY).
+//! RFCs: 5011 (states and timers), 9718 (IANA's XML), 4034 (DS and DNSKEY).
 
 mod change;
 mod keeper;
 mod key;
 mod point;
 mod read;
-pub mod sentinel;
 mod state_file;
 pub mod store;
 mod times;
@@ -50,7 +49,7 @@ pub use point::{
 };
 pub use read::{ANCHORS_PER_FILE_MAX, FILE_OCTETS_MAX, ReadError, Seed, parse, read};
 pub use state_file::{StateError, StateFault};
-pub use times::to_text as time_text;
+pub use times::{from_text as time_from_text, to_text as time_text};
 pub use xml::XmlError;
 
 /// The name of the state file in the state directory.

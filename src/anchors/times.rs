@@ -15,7 +15,7 @@ pub fn to_text(unix_s: u64) -> String {
 /// Reads such a text, with `Z` or an offset such as `+00:00`, without fractions of a second;
 /// `None` when it is none or before 1970.
 #[must_use]
-pub(super) fn from_text(text: &str) -> Option<u64> {
+pub fn from_text(text: &str) -> Option<u64> {
     let (date_time, zone) = text.split_at_checked(19)?;
     let (date, time) = date_time.split_at_checked(10)?;
     let time = time.strip_prefix(['T', 't'])?;

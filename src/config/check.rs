@@ -7,7 +7,7 @@ use super::{
     Options, Surroundings,
     file::{self, File, Key, List},
     problem::{Collector, Place},
-    settings::{CertificateFiles, LogSettings, NamedFile, Settings, TlsSettings, UpstreamEntry},
+    settings::{CertificateFiles, DnssecSettings, LogSettings, NamedFile, Settings, TlsSettings, UpstreamEntry},
     table::Written,
     upstreams::{self, Draft, Places},
     values,
@@ -32,6 +32,9 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// Above this every client has long gone (stub resolvers give up after 5 s).
 const TIMEOUT_MAX: Duration = Duration::from_secs(30);
+
+/// More tolerance for signature times than this would keep expired data alive.
+const SKEW_MAX: Duration = Duration::from_secs(3600);
 
 /// How long an upstream may take when nothing is configured: just less than a stub waits.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(4);
@@ -70,6 +73,7 @@ pub(super) fn check(
         },
         upstream_entries,
         cache: cache(file.cache, problems),
+        dnssec: dnssec(file.dnssec, &base, problems),
         state_directory: file.state.directory.map_or_else(
             || surroundings.default_state_directory(),
             |directory| base.join(directory.value),
@@ -226,6 +230,29 @@ fn access(written: file::Access) -> access::Settings {
             .rate_limit
             .and_then(|limit| u32::try_from(limit.value).ok())
             .unwrap_or(default.rate_limit_per_s),
+    }
+}
+
+fn dnssec(
+    written: file::Dnssec,
+    base: &Path,
+    problems: &mut Collector<'_>,
+) -> DnssecSettings {
+    let default = DnssecSettings::default();
+    let skew = written.skew.map_or(default.skew, |skew| {
+        if skew.value > SKEW_MAX {
+            let message = format!("must be at most {}", values::duration_text(SKEW_MAX));
+            problems.add(&skew.span, "dnssec.skew", message);
+        }
+        skew.value
+    });
+    let files = written.trust_anchors.into_iter().flatten();
+    DnssecSettings {
+        validate: written.validate.map_or(default.validate, |flag| flag.value),
+        trust_anchors: files.map(|file| base.join(file.value)).collect(),
+        negative_trust_anchors: values_of(written.negative_trust_anchors),
+        sha1: written.sha1.map_or(default.sha1, |flag| flag.value),
+        skew,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::{Settings, values};
+use crate::anchors;
 
 impl Settings {
     /// The whole configuration in force as TOML, every key written out, defaults included. Read
@@ -74,7 +75,18 @@ impl Settings {
         ttl("max_negative_ttl", self.cache.negative_ttl_max_s)?;
 
         writeln!(out, "\n[dnssec]")?;
-        writeln!(out, "validate = false")?;
+        writeln!(out, "validate = {}", self.dnssec.validate)?;
+        let files = self.dnssec.trust_anchors.iter();
+        let files: Vec<_> = files.map(|file| file.to_string_lossy()).collect();
+        writeln!(out, "trust_anchors = {}", list(&files))?;
+        let negative = self.dnssec.negative_trust_anchors.iter();
+        let negative: Vec<String> = negative
+            .map(|(name, until)| format!("{name} until {}", anchors::time_text(*until)))
+            .collect();
+        writeln!(out, "negative_trust_anchors = {}", list(&negative))?;
+        writeln!(out, "sha1 = {}", self.dnssec.sha1)?;
+        let skew = values::duration_text(self.dnssec.skew);
+        writeln!(out, "skew = {}", quoted(&skew))?;
 
         writeln!(out, "\n[state]")?;
         let directory = self.state_directory.to_string_lossy();

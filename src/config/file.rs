@@ -19,7 +19,7 @@ use super::{
     table::{Table, Written, nearest},
     values,
 };
-use crate::access::Network;
+use crate::{access::Network, anchors, wire::Name};
 
 /// A key that may be absent.
 pub(super) type Key<T> = Option<Written<T>>;
@@ -36,6 +36,7 @@ pub(super) struct File {
     pub(super) upstreams: Vec<Written<Upstream>>,
     pub(super) forward: Forward,
     pub(super) cache: Cache,
+    pub(super) dnssec: Dnssec,
     pub(super) state: State,
     pub(super) log: Log,
 }
@@ -113,6 +114,21 @@ pub(super) struct Cache {
     pub(super) max_negative_ttl: Key<Duration>,
 }
 
+/// `[dnssec]`: how answers are validated. Live, but for `trust_anchors`: restart.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dnssec {
+    /// Whether answers are validated; default true.
+    pub(super) validate: Key<bool>,
+    /// Files with DS or DNSKEY lines, or IANA's XML; default the root anchors built in.
+    pub(super) trust_anchors: List<PathBuf>,
+    /// Names at and below which nothing is validated, each until a day (RFC 7646).
+    pub(super) negative_trust_anchors: List<(Name, u64)>,
+    /// Whether RSASHA1 and SHA-1 digests are supported; default false.
+    pub(super) sha1: Key<bool>,
+    /// Tolerance for signature times; whole seconds, at most 1 hour, default 5 minutes.
+    pub(super) skew: Key<Duration>,
+}
+
 /// `[state]`. Restart.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
@@ -187,6 +203,17 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
                 max_negative_ttl: cache.text("max_negative_ttl", "1h", whole_seconds),
             }
         }),
+        dnssec: root.table("dnssec", |dnssec| Dnssec {
+            validate: dnssec.flag("validate"),
+            trust_anchors: dnssec.texts("trust_anchors", "root.key", path),
+            negative_trust_anchors: dnssec.texts(
+                "negative_trust_anchors",
+                "broken.example until 2027-01-31",
+                negative_trust_anchor,
+            ),
+            sha1: dnssec.flag("sha1"),
+            skew: dnssec.text("skew", "5m", whole_seconds),
+        }),
         state: root.table("state", |state| State {
             directory: state.text("directory", "/var/lib/truename", path),
         }),
@@ -212,13 +239,6 @@ fn read_unbuilt(root: &mut Table<'_, '_, '_>) {
         route.texts("zones", "corp.example", filled);
         route.texts("upstreams", "office", filled);
         route.text("dnssec", "off", |text| one_of(text, &["on", "off"]));
-    });
-    root.table("dnssec", |dnssec| {
-        dnssec.flag("validate");
-        dnssec.texts("trust_anchors", "root.key", path);
-        dnssec.texts("negative_trust_anchors", "broken.example", filled);
-        dnssec.flag("sha1");
-        dnssec.text("skew", "5m", values::duration);
     });
     root.table("names", |names| {
         names.texts("hosts", "/etc/hosts", path);
@@ -303,6 +323,25 @@ fn doh_path(text: &str) -> Result<String, String> {
         "/dns-query".to_owned()
     };
     Err(format!("{text:?} is not a path; write it as \"{instead}\""))
+}
+
+/// `NAME until DATE`: a name and the seconds since 1970 at which it is validated again.
+fn negative_trust_anchor(text: &str) -> Result<(Name, u64), String> {
+    let wanted = |what: &str| {
+        format!("{text:?} {what}; write it like \"broken.example until 2027-01-31\"")
+    };
+    let (name, date) = text
+        .split_once(" until ")
+        .ok_or_else(|| wanted("does not say until when it holds"))?;
+    let name = Name::parse(name.trim()).map_err(|error| wanted(&format!("has no name: {error}")))?;
+    let date = date.trim();
+    let moment = if date.len() == 10 {
+        format!("{date}T00:00:00Z")
+    } else {
+        date.to_owned()
+    };
+    let until = anchors::time_from_text(&moment).ok_or_else(|| wanted("has no date"))?;
+    Ok((name, until))
 }
 
 /// A host name or an address, as a certificate names them.

@@ -41,7 +41,7 @@ use problem::Collector;
 pub use check::DEFAULT_UPSTREAMS;
 pub use problem::{PROBLEMS_MAX, Place, Problem, Problems};
 pub use settings::{
-    CertificateFiles, Level, LogFormat, LogSettings, NamedFile, Settings, TlsSettings,
+    CertificateFiles, DnssecSettings, Level, LogFormat, LogSettings, NamedFile, Settings, TlsSettings,
     UpstreamEntry,
 };
 pub use surroundings::{PLACES, Surroundings};

@@ -1,9 +1,9 @@
 //! What a checked configuration says.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::problem::Place;
-use crate::{access, cache, listener, upstream};
+use crate::{access, cache, dnssec, listener, upstream, wire::Name};
 
 /// The checked configuration: each room's settings, and what the app itself needs.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Settings {
     pub upstream_entries: Vec<UpstreamEntry>,
     /// What is kept, and how long.
     pub cache: cache::Settings,
+    /// How answers are validated.
+    pub dnssec: DnssecSettings,
     /// The directory for what outlives the process. It need not exist yet.
     pub state_directory: PathBuf,
     /// What is logged.
@@ -71,6 +73,33 @@ pub struct NamedFile {
     pub path: PathBuf,
     /// Where it is named.
     pub place: Place,
+}
+
+/// How answers are validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnssecSettings {
+    /// Whether they are.
+    pub validate: bool,
+    /// Files with trust anchors; empty means the root's, built in.
+    pub trust_anchors: Vec<PathBuf>,
+    /// Names at and below which nothing is validated, and until when, in seconds since 1970.
+    pub negative_trust_anchors: Vec<(Name, u64)>,
+    /// Whether what rests on SHA-1 counts as signed.
+    pub sha1: bool,
+    /// Tolerance for signature times.
+    pub skew: Duration,
+}
+
+impl Default for DnssecSettings {
+    fn default() -> Self {
+        Self {
+            validate: true,
+            trust_anchors: Vec::new(),
+            negative_trust_anchors: Vec::new(),
+            sha1: false,
+            skew: Duration::from_secs(dnssec::limits::SKEW_DEFAULT_S.into()),
+        }
+    }
 }
 
 /// What is logged, and how.

@@ -30,6 +30,8 @@ pub enum Failure {
     Bogus(ExtendedError),
     /// Whether the answer is true could not be found out.
     Indeterminate(ExtendedError),
+    /// The name asks which root keys are trusted here, and this is how "not so" is said (RFC 8509).
+    Sentinel,
     /// Something of ours broke; it is counted and logged where it happened.
     Internal,
 }
@@ -53,6 +55,7 @@ impl Failure {
             Self::Unreachable => (22, Cow::Borrowed("no upstream resolver answers")),
             Self::Upstream(what) => (23, Cow::Owned(what.clone())),
             Self::Bogus(error) | Self::Indeterminate(error) => return error.clone(),
+            Self::Sentinel => (0, Cow::Borrowed("root key sentinel (RFC 8509)")),
             Self::Internal => (0, Cow::Borrowed("internal error")),
         };
         ExtendedError { code, text }

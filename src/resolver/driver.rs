@@ -144,6 +144,9 @@ impl<U: Exchange> Driver<U> {
                 }));
             }
         };
+        if dnssec::sentinel_fails(question, verdict.security(), settings) {
+            return Err(Failure::Sentinel);
+        }
         Ok(Link {
             aliases: usize::from(next.is_some()),
             next,

@@ -18,7 +18,7 @@ mod scrub;
 mod tests;
 mod validate;
 
-use std::sync::{Arc, RwLock, atomic::AtomicUsize};
+use std::sync::{Arc, PoisonError, RwLock, atomic::AtomicUsize};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -30,7 +30,7 @@ use crate::{
     handler::{Answer, Attempt, Client, Handler},
     reply::{self, Failure},
     upstream::Exchange,
-    wire::{Query, rtype},
+    wire::{Name, Query, rtype},
 };
 pub use counters::{Counters, PerTransport};
 use driver::{Driver, EXCHANGES_MAX, EXCHANGES_VALIDATED_MAX};
@@ -80,6 +80,18 @@ impl Shared {
             keys: RwLock::default(),
             dnssec: ArcSwapOption::from_pointee(dnssec),
         }
+    }
+
+    /// Validates with these settings from now on, or not at all. What was judged by others is
+    /// forgotten.
+    pub fn apply_dnssec(&self, settings: Option<dnssec::Settings>) {
+        self.dnssec.store(settings.map(Arc::new));
+        let root = Name::root();
+        self.keys
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .forget(&root);
+        self.cache.remove_zone(&root);
     }
 
     /// Takes new bounds for the times answers are kept; the cache's size stays.
