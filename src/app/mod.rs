@@ -12,6 +12,7 @@ mod worker;
 use std::{io, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
 use rustls::sign::CertifiedKey;
+use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::{
     runtime::Builder,
@@ -81,14 +82,15 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let workers = thread::available_parallelism()
         .map_or(1, NonZeroUsize::get)
         .min(WORKERS_MAX);
+    let bound = listener::bind(&settings.listen, workers)?;
+    let listening = bound.addresses();
+    // After the ports, so that a second instance makes no authority before it finds them taken.
     let (keeper, tls) = if encrypted {
         let (keeper, key) = Keeper::start(&settings)?;
         (Some(keeper), Some(ServerTls::new(key)?))
     } else {
         (None, None)
     };
-    let bound = listener::bind(&settings.listen, workers)?;
-    let listening = bound.addresses();
 
     let shared = Arc::new(resolver::Shared::new(
         settings.cache,
@@ -97,6 +99,12 @@ pub fn run(options: &Options) -> Result<(), Error> {
         None,
     ));
     let listeners = Arc::new(listener::Shared::new(settings.listen.clone(), tls));
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    // From here on a signal is a request, and no longer the end of a process half started.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::catch()?
+    };
     let (stop, stopped) = watch::channel(false);
     let (upstreams, upstreams_seen) = watch::channel(asked);
     let (alive, ended) = mpsc::channel(1);
@@ -130,16 +138,30 @@ pub fn run(options: &Options) -> Result<(), Error> {
         ended,
         probed: Some(probed),
     };
-    let outcome = Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(running.watch());
+    let outcome = runtime.block_on(running.watch(signals));
     for thread in threads {
         if thread.join().is_err() {
             return Err(Error::Worker);
         }
     }
     outcome
+}
+
+/// The signals that are caught.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// What the main thread holds while the workers work.
@@ -158,17 +180,14 @@ struct Running<'a> {
 
 impl Running<'_> {
     /// Waits for signals, for certificates to change and for the first answers of upstreams.
-    async fn watch(mut self) -> Result<(), Error> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+    async fn watch(mut self, mut signals: Signals) -> Result<(), Error> {
         let mut look = interval(CERTIFICATE_LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        notify(&[sd_notify::NotifyState::Ready]);
+        notify(&[NotifyState::Ready]);
         loop {
             tokio::select! {
-                () = either(&mut terminate, &mut interrupt) => break,
-                _ = hangup.recv() => self.reload(),
+                () = either(&mut signals.terminate, &mut signals.interrupt) => break,
+                _ = signals.hangup.recv() => self.reload(),
                 _ = look.tick() => self.look_at_certificate(),
                 probes = probes(&mut self.probed) => receipt::upstreams(&self.settings, &probes),
                 _ = self.ended.recv() => {
@@ -179,7 +198,7 @@ impl Running<'_> {
             }
         }
         info!("stopping: finishing the queries in flight");
-        notify(&[sd_notify::NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping]);
         // Workers that are gone need not be told.
         let _ = self.stop.send(true);
         while self.ended.recv().await.is_some() {}
@@ -188,12 +207,16 @@ impl Running<'_> {
 
     /// Reads the configuration again. A broken one changes nothing.
     fn reload(&mut self) {
-        notify(&[sd_notify::NotifyState::Reloading]);
+        // systemd from 253 on takes the one only with the other.
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(error) => warn!(%error, "cannot read the clock for systemd"),
+        }
         match config::load(self.options, &self.surroundings) {
             Ok(settings) => self.apply(settings),
             Err(error) => error!("the configuration stays as it was: {error}"),
         }
-        notify(&[sd_notify::NotifyState::Ready]);
+        notify(&[NotifyState::Ready]);
     }
 
     fn apply(&mut self, settings: Settings) {
@@ -268,7 +291,7 @@ async fn probes(
 }
 
 /// Tells systemd, if it started us. Nobody else listens.
-fn notify(state: &[sd_notify::NotifyState<'_>]) {
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         warn!(%error, "cannot tell systemd of a change of state");
     }

@@ -1,0 +1,290 @@
+//! What must hold for any octets, one function for each fuzz target. `tests/it/seeds.rs` runs
+//! them on the seeds, so that a crash once found is tried again by every `cargo test`.
+
+#![allow(dead_code, reason = "each fuzz target uses one of these")]
+
+use std::{path::Path, time::Duration};
+
+use truename::{
+    cache::{Fill, Stored},
+    clock::Now,
+    config::{self, Options, Surroundings},
+    handler::{Client, Transport},
+    listener, net, reply, upstream,
+    wire::{Name, Query, Question, Record, Records, Response},
+};
+
+/// What is tried with octets; panics when it does not hold.
+type Claim = fn(&[u8]);
+
+/// Every target with its function, by the name of its seeds' directory.
+pub(crate) const ALL: [(&str, Claim); 8] = [
+    ("config", config),
+    ("doh_request", doh_request),
+    ("entry", entry),
+    ("framing", framing),
+    ("name", name),
+    ("query_peek", query_peek),
+    ("response", response),
+    ("stamp_url", stamp_url),
+];
+
+/// A query that can be looked up has a key and a question that agree; what cannot gets a reply
+/// that no client can mistake for another's.
+pub(crate) fn query_peek(octets: &[u8]) {
+    match Query::peek(octets) {
+        Ok(query) => {
+            let question = query.question();
+            let wire = question.name.as_wire();
+            assert!(query.key().starts_with(&wire.to_ascii_lowercase()));
+            assert_eq!(question.qtype, query.qtype());
+            // The question keeps the client's spelling (0x20), the name does not.
+            let asked = query.question_octets().get(..wire.len());
+            assert!(asked.is_some_and(|asked| asked.eq_ignore_ascii_case(wire)));
+            assert_eq!(query.octets(), octets);
+        }
+        Err(fault) => {
+            let mut out = Vec::new();
+            if reply::fault(octets, fault, &mut out) {
+                assert_eq!(out.get(..2), octets.get(..2), "the id");
+                assert!(out[2] & 0x80 != 0, "a response");
+                assert!(
+                    out.len() < 12 + 255 + 4 + 11 + 1,
+                    "never much longer than a query"
+                );
+            } else {
+                assert!(out.is_empty());
+            }
+        }
+    }
+}
+
+/// A response that parses is written again and read back the same, but for letter case.
+pub(crate) fn response(octets: &[u8]) {
+    let Ok(response) = Response::parse(octets) else {
+        return;
+    };
+    let Some(records) = encode(&response) else {
+        // Names of the message were more compressed than we compress.
+        return;
+    };
+    for offset in &records.ttl_offsets {
+        assert!(usize::from(*offset) + 4 <= records.octets.len());
+    }
+    let mut again = vec![0, 0, 0x80, 0, 0, 1];
+    again.extend(records.answers.to_be_bytes());
+    again.extend(records.authorities.to_be_bytes());
+    again.extend([0, 0]);
+    again.extend(response.question.name.as_wire());
+    again.extend(response.question.qtype.to_be_bytes());
+    again.extend(response.question.qclass.to_be_bytes());
+    again.extend(&records.octets);
+    if again.len() > 65_535 {
+        return;
+    }
+    let read = Response::parse(&again).expect("what we write can be read");
+    assert_eq!(read.question, response.question);
+    assert_same(&read.answer, &response.answer);
+    assert_same(&read.authority, &response.authority);
+}
+
+/// A name in RDATA may take the spelling of an earlier one that it is compressed to.
+fn assert_same(read: &[Record], written: &[Record]) {
+    assert_eq!(read.len(), written.len());
+    for (read, written) in read.iter().zip(written) {
+        assert_eq!(read.owner, written.owner);
+        assert_eq!((read.rtype, read.class), (written.rtype, written.class));
+        assert_eq!(read.ttl_s, written.ttl_s);
+        assert!(read.rdata.eq_ignore_ascii_case(&written.rdata));
+    }
+}
+
+fn encode(response: &Response) -> Option<Records> {
+    Records::encode(
+        &response.question,
+        response.answer.iter(),
+        response.authority.iter(),
+    )
+}
+
+/// Whatever was stored, a reply is a message that its client can read, within its limit, and no
+/// TTL grows.
+pub(crate) fn entry(octets: &[u8]) {
+    let Some((&[rcode, flags, failure, age, limit, at], rest)) = octets.split_first_chunk() else {
+        return;
+    };
+    let (query, message) = rest.split_at(rest.len().min(usize::from(at)));
+    let (Ok(query), Ok(response)) = (Query::peek(query), Response::parse(message)) else {
+        return;
+    };
+    // The records of any response, written for the question that is asked.
+    let question = query.question();
+    let kept = |record: &&Record| flags & 0x10 == 0 || record.rtype != 46;
+    let encode = |question: &Question, all: bool| {
+        let kept = |record: &&Record| all || kept(record);
+        let (answer, authority) = (response.answer.iter(), response.authority.iter());
+        Records::encode(question, answer.filter(kept), authority.filter(kept))
+    };
+    let (Some(with_dnssec), Some(plain)) = (encode(&question, true), encode(&question, false))
+    else {
+        return;
+    };
+    let text = String::from_utf8_lossy(message);
+    let ttls = response.answer.iter().chain(&response.authority);
+    let ttl_s = ttls.map(|record| record.ttl_s).min().unwrap_or(60);
+    let fill = Fill {
+        rcode: rcode & 0x0f,
+        ttl_s,
+        secure: flags & 1 != 0,
+        failure: (flags & 2 != 0).then_some(failure),
+        extended_error: (flags & 4 != 0).then_some((u16::from(failure), &*text)),
+        with_dnssec: &with_dnssec,
+        plain: &plain,
+    };
+    let now = Now::read();
+    let Some(stored) = Stored::pack(query.key(), &fill, now.uptime_s()) else {
+        return;
+    };
+    let entry = stored.entry();
+    assert_eq!(entry.key(), query.key());
+    let transport = Transport::ALL[usize::from(limit) % Transport::ALL.len()];
+    let client = Client {
+        address: ([127, 0, 0, 1], 53).into(),
+        transport,
+    };
+    let settings = reply::Settings {
+        idle: Duration::from_secs(30),
+        cookie_secret: [7; 16],
+    };
+    let later = now.plus(Duration::from_secs(u64::from(age)));
+    let mut out = Vec::new();
+    let answer = reply::answer(&settings, &query, &client, &entry, &later, &mut out);
+    assert!(answer.ttl_s <= ttl_s);
+    assert_eq!(out.get(..2), query.octets().get(..2), "the id");
+    if transport == Transport::Udp {
+        let offered = query
+            .edns()
+            .map_or(512, |edns| edns.payload_octets.max(512));
+        assert!(out.len() <= usize::from(offered.min(1232)), "{}", out.len());
+    } else {
+        assert!(out.len() <= 65_535, "{}", out.len());
+    }
+    let read = Response::parse(&out).expect("a reply can be read");
+    assert_eq!(read.question, question);
+    for (record, stored) in read.answer.iter().zip(&response.answer) {
+        if flags & 0x10 == 0 {
+            assert!(record.ttl_s <= stored.ttl_s);
+        }
+    }
+}
+
+/// A query taken out of a request is within the bound, and is the one that was put in.
+pub(crate) fn doh_request(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    let mut lines = text.splitn(3, '\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (method, target, media) = (line(), line(), line());
+    let Ok(method) = http::Method::from_bytes(method.as_bytes()) else {
+        return;
+    };
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let request = listener::doh_request("/dns-query", &method, path, query, Some(media.as_bytes()));
+    if let Ok(listener::Request::Query(found)) = request {
+        assert!(found.len() <= listener::QUERY_MAX_OCTETS);
+        let target = format!("dns={}", net::doh::encode_dns_variable(&found));
+        let again = listener::doh_request("/dns-query", &method, path, Some(&target), None);
+        assert_eq!(again, Ok(listener::Request::Query(found)));
+    }
+}
+
+/// An upstream that parses has somewhere to go.
+pub(crate) fn stamp_url(octets: &[u8]) {
+    let Ok(text) = std::str::from_utf8(octets) else {
+        return;
+    };
+    if let Ok(upstream) = upstream::parse(text, upstream::Overrides::default()) {
+        assert!(!upstream.addresses.is_empty());
+        assert!(!upstream.name.is_empty());
+        if upstream.transport.is_encrypted() {
+            assert!(upstream.server_name.is_some() || !upstream.pins.is_empty());
+        }
+    }
+}
+
+/// A file is either checked settings, whose printed form means the same, or problems at places
+/// within it.
+pub(crate) fn config(octets: &[u8]) {
+    let Ok(text) = std::str::from_utf8(octets) else {
+        return;
+    };
+    let parse = |text: &str| {
+        config::parse(
+            text,
+            Some(Path::new("/etc/truename/truename.toml")),
+            &Surroundings::default(),
+            &Options::default(),
+        )
+    };
+    match parse(text) {
+        Ok(settings) => {
+            let effective = settings.effective();
+            let again = parse(&effective).unwrap_or_else(|error| panic!("{error}\n{effective}"));
+            assert_eq!(again.effective(), effective);
+        }
+        Err(config::Problems(problems)) => {
+            assert!(!problems.is_empty());
+            for problem in &problems {
+                assert!(!problem.to_string().contains('\n'), "{problem}");
+                if let config::Place::File { line, column, .. } = problem.place {
+                    assert!(line >= 1 && column >= 1);
+                    assert!(line <= text.matches('\n').count() + 1);
+                }
+            }
+        }
+    }
+}
+
+/// Messages split off a stream, put together again, are the stream.
+pub(crate) fn framing(octets: &[u8]) {
+    use truename::net::framing::{close, open, split};
+
+    let (mut rest, mut again) = (octets, Vec::new());
+    while let Some((message, taken)) = split(rest) {
+        let at = open(&mut again);
+        again.extend_from_slice(message);
+        assert!(close(&mut again, at));
+        rest = &rest[taken..];
+    }
+    again.extend_from_slice(rest);
+    assert_eq!(again, octets);
+}
+
+/// A name read is within the bounds, and its text means the same name.
+pub(crate) fn name(octets: &[u8]) {
+    let Some((start, message)) = octets.split_first() else {
+        return;
+    };
+    let start = usize::from(*start);
+    if let Ok((name, end)) = Name::read(message, start) {
+        assert!(end > start && end <= message.len());
+        assert!(name.as_wire().len() <= 255);
+        assert_eq!(Name::from_wire(name.as_wire()).as_ref(), Ok(&name));
+        let text = name.to_string();
+        assert_eq!(Name::parse(&text).as_ref(), Ok(&name), "{text}");
+        assert_eq!(name.labels().count(), name.label_count());
+        let mut ancestor = Some(name.clone());
+        while let Some(above) = ancestor {
+            assert!(name.is_within(&above));
+            ancestor = above.parent();
+        }
+    }
+    if let Ok(text) = std::str::from_utf8(message)
+        && let Ok(name) = Name::parse(text)
+    {
+        assert!(name.as_wire().len() <= 255);
+        assert_eq!(Name::parse(&name.to_string()), Ok(name));
+    }
+}

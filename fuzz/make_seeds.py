@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Writes the first seeds, one small honest input of each kind. Findings are added by hand."""
+
+import base64
+import pathlib
+import struct
+
+HERE = pathlib.Path(__file__).parent / "seeds"
+
+
+def name(text):
+    return b"".join(bytes([len(label)]) + label for label in text.encode().split(b".") if label) + b"\0"
+
+
+def opt(options=b"", flags=0x8000, version=0, octets=1232):
+    return b"\0" + struct.pack("!HHBBHH", 41, octets, 0, version, flags, len(options)) + options
+
+
+def query(qname="www.example.com", qtype=1, flags=0x0100, count=1, extra=None):
+    additional = opt() if extra is None else extra
+    header = struct.pack("!6H", 0x1234, flags, count, 0, 0, 1 if additional else 0)
+    return header + (name(qname) + struct.pack("!HH", qtype, 1)) * count + additional
+
+
+def record(owner, rtype, rdata, ttl=300):
+    return owner + struct.pack("!HHIH", rtype, 1, ttl, len(rdata)) + rdata
+
+
+def response(qtype, answer=(), authority=(), rcode=0, additional=None, qname="www.example.com"):
+    additional = opt() if additional is None else additional
+    counts = (1, len(answer), len(authority), 1 if additional else 0)
+    header = struct.pack("!6H", 0x1234, 0x8180 | rcode, *counts)
+    question = name(qname) + struct.pack("!HH", qtype, 1)
+    return header + question + b"".join(answer) + b"".join(authority) + additional
+
+
+POINTER = b"\xc0\x0c"
+SIGNATURE = (
+    struct.pack("!HBBIIIH", 1, 13, 3, 300, 1893456000, 1577836800, 4711) + name("example.com") + bytes(range(64))
+)
+SOA = name("ns.example.com") + b"\x04host\xc0\x10" + struct.pack("!5I", 1, 7200, 3600, 86400, 300)
+COOKIE = struct.pack("!HH", 10, 8) + b"cookie!!"
+ERROR = struct.pack("!HHH", 15, 6, 22) + b"text"
+
+RESPONSES = {
+    "address": response(1, [record(POINTER, 1, bytes([192, 0, 2, 1]))]),
+    "signed": response(1, [record(POINTER, 1, bytes([192, 0, 2, 1])), record(POINTER, 46, SIGNATURE)]),
+    "alias": response(
+        1, [record(POINTER, 5, b"\x05other\xc0\x10"), record(b"\x05other\xc0\x10", 1, bytes([192, 0, 2, 2]))]
+    ),
+    "absent": response(1, authority=[record(b"\xc0\x10", 6, SOA)], rcode=3),
+    "denied": response(
+        28,
+        authority=[
+            record(b"\xc0\x10", 6, SOA),
+            record(POINTER, 47, name("z.example.com") + b"\x00\x06\x40\x00\x00\x00\x00\x03"),
+        ],
+    ),
+    "mail": response(15, [record(POINTER, 15, b"\x00\x0a\x04mail\xc0\x10")]),
+    "failed": response(1, rcode=2, additional=opt(ERROR)),
+    "service": response(65, [record(POINTER, 65, b"\x00\x01\x00\x00\x01\x00\x03\x02h2")]),
+}
+
+QUERIES = {
+    "plain": query(extra=b""),
+    "edns": query(),
+    "cookie": query(extra=opt(COOKIE)),
+    "padded": query(extra=opt(struct.pack("!HH", 12, 16) + bytes(16))),
+    "keepalive": query(extra=opt(struct.pack("!HH", 11, 0))),
+    "version": query(extra=opt(version=1)),
+    "two": query(count=2),
+    "none": query(count=0),
+    "opcode": query(flags=0x2100),
+    "root": query("", 2),
+    "transfer": query(qtype=252),
+    "case": query("WwW.eXaMpLe.CoM"),
+    "loop": struct.pack("!6H", 1, 0x0100, 1, 0, 0, 0) + b"\xc0\x0c\x00\x01\x00\x01",
+}
+
+CONFIG = """[listen]
+dns = ["127.0.0.1:53", "[::1]:53"]
+dot = []
+doq = ["0.0.0.0:853"]
+doh = ["0.0.0.0:443"]
+doh_path = "/dns-query"
+[tls]
+names = ["router.lan", "192.168.1.1"]
+[access]
+allow = ["loopback", "private", "192.0.2.0/24"]
+rate_limit = 10
+[[upstream]]
+url = "tls://192.0.2.1:853"
+name = "office"
+server_name = "dns.example"
+pin = ["sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]
+[[upstream]]
+url = "quad9"
+[forward]
+timeout = "4s"
+[cache]
+size = "32MiB"
+min_ttl = "0s"
+max_ttl = "1d"
+max_negative_ttl = "1h"
+[state]
+directory = "state"
+[log]
+level = "info"
+format = "json"
+"""
+
+
+def stamp(protocol, *parts):
+    octets = bytes([protocol]) + bytes(8) + b"".join(bytes([len(part)]) + part for part in parts)
+    return "sdns://" + base64.urlsafe_b64encode(octets).decode().rstrip("=")
+
+
+URLS = [
+    "udp://192.0.2.1",
+    "tcp://[2001:db8::1]:5353",
+    "tls://192.0.2.1:853",
+    "https://192.0.2.1/dns-query",
+    "h3://192.0.2.1:443/q",
+    "quic://192.0.2.1",
+    "quad9",
+    stamp(0, b"192.0.2.1:53"),
+    stamp(2, b"192.0.2.1", bytes(32), b"dns.example", b"/dns-query"),
+    stamp(3, b"192.0.2.1:853", bytes(32), b"dns.example"),
+    stamp(4, b"[2001:db8::1]:853", b"", b"dns.example"),
+]
+
+REQUESTS = [
+    "GET\n/dns-query?dns=" + base64.urlsafe_b64encode(QUERIES["edns"]).decode().rstrip("=") + "\n",
+    "GET\n/dns-query?a=b&dns=AAAA==\n",
+    "POST\n/dns-query\napplication/dns-message; charset=x",
+    "PUT\n/dns-query\n",
+    "GET\n/\n",
+]
+
+
+def write(target, seeds):
+    directory = HERE / target
+    directory.mkdir(parents=True, exist_ok=True)
+    for label, octets in seeds.items():
+        (directory / label).write_bytes(octets)
+
+
+def numbered(texts):
+    return {f"{number:02}": text.encode() for number, text in enumerate(texts)}
+
+
+def stored(flags, transport):
+    asked = QUERIES["edns"]
+    return {
+        f"{label}-{transport}-{flags}": bytes([0, flags, 1, 9, transport, len(asked)]) + asked + octets
+        for label, octets in RESPONSES.items()
+    }
+
+
+def frame(message):
+    return struct.pack("!H", len(message)) + message
+
+
+write("query_peek", QUERIES)
+write("response", RESPONSES)
+write("entry", stored(0x00, 0) | stored(0x11, 2) | stored(0x06, 0))
+write("doh_request", numbered(REQUESTS))
+write("stamp_url", numbered(URLS))
+write("config", numbered([CONFIG, "", "[cache]\nsiez = 1\n", "[listen\n"]))
+write("framing", {"two": frame(QUERIES["plain"]) + frame(QUERIES["edns"]), "part": frame(b"12345")[:-2]})
+write(
+    "name",
+    {
+        "plain": b"\0" + name("www.example.com"),
+        "pointer": bytes([17]) + name("www.example.com") + b"\x01a\xc0\x04",
+        "odd": b"\0" + b"\x05a.b\\\x00\x02\xc3\xa9\0",
+        "text": b"\xffwww.ex\\097mple.com.",
+    },
+)

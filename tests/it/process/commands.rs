@@ -1,0 +1,151 @@
+//! The commands that read and show: check, query, and what becomes of a reader who leaves.
+
+use super::*;
+use crate::lab::Transport;
+
+#[test]
+fn check_is_content_with_what_works() {
+    let lab = RunningLab::start();
+    let setup = before(&lab);
+    let text = setup.run(&["check"]).succeeded();
+    assert!(text.contains("ok    configuration truename.toml"), "{text}");
+    assert!(text.contains("ok    listener dns 127.0.0.1:0"), "{text}");
+    assert!(text.contains("ok    upstream lab"), "{text}");
+    assert!(!text.contains("fails"), "{text}");
+
+    let json = setup.run(&["check", "--json"]).json();
+    assert_eq!(json["ok"], true);
+    let checks = json["checks"].as_array().unwrap();
+    assert!(checks.iter().any(|check| check["subject"] == "upstream"));
+}
+
+#[test]
+fn check_shows_what_fails_and_exits_with_1() {
+    let lab = RunningLab::start();
+    lab.faults().everywhere(|set| set.refuse = true);
+    let setup = before(&lab);
+    let ended = setup.run(&["check"]);
+    assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+    assert!(ended.out.contains("fails upstream lab"), "{ended:#?}");
+    let ended = setup.run(&["check", "--json"]);
+    assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+    assert_eq!(ended.json()["ok"], false);
+
+    let seen = lab.record().len();
+    let offline = setup.run(&["check", "--offline"]).succeeded();
+    assert!(offline.contains("not asked"), "{offline}");
+    assert_eq!(lab.record().len(), seen);
+}
+
+#[test]
+fn what_check_calls_in_force_is_a_file_that_says_the_same() {
+    let lab = RunningLab::start();
+    let setup = before(&lab);
+    let effective = |setup: &Setup, file: &str| {
+        let arguments = ["check", "--offline", "--json", "--config", file];
+        let json = setup.run(&arguments).json();
+        let effective = json["effective"].as_str().unwrap();
+        // The first line names the file.
+        effective.split_once('\n').unwrap().1.to_owned()
+    };
+    let first = effective(&setup, "truename.toml");
+    setup.write("again.toml", &first);
+    assert_eq!(effective(&setup, "again.toml"), first);
+}
+
+#[test]
+fn query_shows_the_answer_of_a_running_instance() {
+    let lab = RunningLab::start();
+    let truename = before(&lab).start();
+    let server = format!("udp://{}", truename.address(Transport::Udp));
+    let query = |arguments: &[&str]| {
+        let all = [&["query"], arguments, &["--server", &server]].concat();
+        truename.setup.run(&all)
+    };
+    let text = query(&["www.secure.com"]).succeeded();
+    for part in [
+        "status: NOERROR",
+        "flags: qr rd ra",
+        "www.secure.com.",
+        "192.0.2.80",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let json = query(&["www.secure.com", "AAAA", "--json"]);
+    assert!(json.status.success());
+    let json = json.json();
+    assert_eq!(json["status"], "NOERROR");
+    assert!(json.to_string().contains("2001:db8::80"), "{json}");
+
+    let absent = query(&["no-such-name.secure.com"]).succeeded();
+    assert!(absent.contains("status: NXDOMAIN"), "{absent}");
+
+    // Too long for a datagram: asked again over TCP.
+    let long = query(&["big.secure.com", "TXT"]);
+    assert!(long.status.success(), "{long:#?}");
+
+    let unknown = query(&["www.secure.com", "NOTYPE"]);
+    assert_eq!(unknown.status.code(), Some(2));
+
+    lab.faults().everywhere(|set| set.rcode = Some(2));
+    let failed = query(&["mail.secure.com"]);
+    assert_eq!(failed.status.code(), Some(4), "{failed:#?}");
+    assert!(failed.out.contains("status: SERVFAIL"), "{failed:#?}");
+}
+
+#[test]
+fn query_works_without_a_running_instance() {
+    let lab = RunningLab::start();
+    let setup = before(&lab);
+    let text = setup.run(&["query", "www.secure.com"]).succeeded();
+    assert!(text.contains("192.0.2.80"), "{text}");
+
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    drop(server);
+    let server = format!("tcp://{address}");
+    let arguments = ["query", "www.secure.com", "--server", &server];
+    let ended = setup.run(&arguments);
+    assert_eq!(ended.status.code(), Some(4), "{ended:#?}");
+    assert_eq!((ended.out.as_str(), ended.errors.lines().count()), ("", 1));
+    let json = setup.run(&[&arguments[..], &["--json"]].concat());
+    assert_eq!(json.status.code(), Some(4));
+    assert!(json.json()["error"].is_string());
+}
+
+#[test]
+fn a_reader_who_leaves_is_no_failure() {
+    for arguments in [
+        &["check", "--offline"] as &[_],
+        &["check", "--offline", "--json"],
+        &["--help"],
+    ] {
+        let setup = Setup::with_config(PLAIN);
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let mut command = setup.command();
+        command
+            .args(arguments)
+            .stdout(writer)
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut errors = String::new();
+        let mut stderr = child.stderr.take().unwrap();
+        let status = Ending(child).wait();
+        stderr.read_to_string(&mut errors).unwrap();
+        assert_eq!(
+            (status.code(), errors.as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn help_and_version_are_on_standard_output() {
+    let setup = Setup::new();
+    let version = setup.run(&["--version"]).succeeded();
+    assert_eq!(version, format!("truename {}\n", env!("CARGO_PKG_VERSION")));
+    let help = setup.run(&["query", "--help"]).succeeded();
+    assert!(help.contains("Example:"), "{help}");
+}

@@ -1,0 +1,442 @@
+//! The program as other programs meet it: started with files and flags, read on its standard
+//! output, told by signals, asked over sockets. The lab is its upstream.
+//!
+//! Nothing here waits for a time to pass: tests wait for lines, answers and exits, and give up
+//! after [`PATIENCE`].
+
+mod certificate;
+mod commands;
+mod mistakes;
+mod reload;
+mod start;
+mod stop;
+
+use std::{
+    fs,
+    io::{self, BufRead as _, BufReader, Read, Write as _},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, OnceLock, mpsc},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tempfile::TempDir;
+use tokio::{runtime::Builder, sync::oneshot};
+
+use crate::lab::{Answered, Ask, Lab, LabOptions, Transport, Universe, ask::framed};
+
+/// How long anything is waited for before the test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A lab on a thread of its own, so that tests may block.
+struct RunningLab {
+    lab: Arc<Lab>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl RunningLab {
+    fn start() -> Self {
+        static UNIVERSE: OnceLock<Arc<Universe>> = OnceLock::new();
+        let universe = UNIVERSE.get_or_init(|| Arc::new(Universe::new(SystemTime::now())));
+        let options = LabOptions {
+            universe: Some(Arc::clone(universe)),
+            ..LabOptions::default()
+        };
+        let (tell, told) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        thread::spawn(move || {
+            block_on(async move {
+                tell.send(Arc::new(Lab::start(options).await)).unwrap();
+                let _ = stopped.await;
+            });
+        });
+        Self {
+            lab: told.recv().unwrap(),
+            stop: Some(stop),
+        }
+    }
+
+    /// The table that makes it the upstream, over one transport. Writes its CA beside.
+    fn upstream(&self, directory: &Path, transport: Transport) -> String {
+        fs::write(directory.join("lab-ca.pem"), self.lab.ca_pem()).unwrap();
+        let url = self.lab.url(transport);
+        let ca = if transport.is_encrypted() {
+            "ca = \"lab-ca.pem\"\n"
+        } else {
+            ""
+        };
+        format!("[[upstream]]\nname = \"lab\"\nurl = \"{url}\"\n{ca}")
+    }
+
+    /// Waits until it has seen so many queries below a name.
+    fn wait_for_queries(&self, name: &str, count: usize) {
+        wait_until(&format!("{count} queries for {name} at the lab"), || {
+            self.lab.record().queries_below(name).len() >= count
+        });
+    }
+}
+
+impl Drop for RunningLab {
+    fn drop(&mut self) {
+        let _ = self.stop.take().map(|stop| stop.send(()));
+    }
+}
+
+impl std::ops::Deref for RunningLab {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        &self.lab
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.unwrap().block_on(future)
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The lines of one output as they come.
+#[derive(Clone, Default)]
+struct Lines(Arc<(Mutex<Heard>, Condvar)>);
+
+#[derive(Default)]
+struct Heard {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Lines {
+    fn read(from: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let filled = lines.clone();
+        thread::spawn(move || {
+            let (heard, changed) = &*filled.0;
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                heard.lock().unwrap().lines.push(line);
+                changed.notify_all();
+            }
+            heard.lock().unwrap().ended = true;
+            changed.notify_all();
+        });
+        lines
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().lines.clone()
+    }
+
+    fn count(&self, part: &str) -> usize {
+        let heard = self.0.0.lock().unwrap();
+        let lines = heard.lines.iter();
+        lines.filter(|line| line.contains(part)).count()
+    }
+
+    /// Waits until so many lines contain a text, and gives the last of these.
+    #[track_caller]
+    fn wait_for(&self, part: &str, count: usize) -> String {
+        let (heard, changed) = &*self.0;
+        let found = |heard: &Heard| {
+            let mut matching = heard.lines.iter().filter(|line| line.contains(part));
+            matching.nth(count - 1).cloned()
+        };
+        let (heard, _) = changed
+            .wait_timeout_while(heard.lock().unwrap(), PATIENCE, |heard| {
+                found(heard).is_none() && !heard.ended
+            })
+            .unwrap();
+        let line = found(&heard);
+        // Nobody else shall find the lock poisoned.
+        drop(heard);
+        line.unwrap_or_else(|| panic!("waited in vain for {count} lines with {part:?}"))
+    }
+}
+
+/// How truename is to be started: a directory of its own, which is also where it looks for its
+/// configuration and keeps its state.
+struct Setup {
+    directory: TempDir,
+    arguments: Vec<String>,
+    variables: Vec<(String, PathBuf)>,
+}
+
+impl Setup {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            arguments: Vec::new(),
+            variables: Vec::new(),
+        }
+    }
+
+    /// With `truename.toml` where it is looked for.
+    fn with_config(text: &str) -> Self {
+        let setup = Self::new();
+        setup.write("truename.toml", text);
+        setup
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn arguments(mut self, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned());
+        self.arguments.extend(arguments);
+        self
+    }
+
+    fn variable(mut self, name: &str, value: impl Into<PathBuf>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// A command of the program in this directory, without the arguments of [`Self::arguments`].
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_truename"));
+        command
+            .current_dir(self.path())
+            .env_clear()
+            .env("HOME", self.path())
+            .env("STATE_DIRECTORY", self.path().join("state"))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts it and waits for all readiness lines and the receipt.
+    #[track_caller]
+    fn start(self) -> Truename {
+        let truename = self.start_unheard();
+        truename.out.wait_for("DNSSEC: ", 1);
+        truename
+    }
+
+    /// Starts it without waiting for anything.
+    fn start_unheard(self) -> Truename {
+        let mut command = self.command();
+        command.args(&self.arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        Truename {
+            out: Lines::read(child.stdout.take().unwrap()),
+            log: Lines::read(child.stderr.take().unwrap()),
+            child,
+            setup: self,
+        }
+    }
+
+    /// Runs a command to its end.
+    fn run(&self, arguments: &[&str]) -> Ended {
+        let mut command = self.command();
+        command.args(arguments);
+        Ended::of(command)
+    }
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+struct Ended {
+    status: ExitStatus,
+    out: String,
+    errors: String,
+}
+
+impl Ended {
+    fn of(mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (mut out, mut errors) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let reading = thread::spawn(move || {
+            let mut text = String::new();
+            errors.read_to_string(&mut text).unwrap();
+            text
+        });
+        let ending = Ending(child);
+        let mut text = String::new();
+        out.read_to_string(&mut text).unwrap();
+        Self {
+            status: ending.wait(),
+            out: text,
+            errors: reading.join().unwrap(),
+        }
+    }
+
+    #[track_caller]
+    fn succeeded(self) -> String {
+        assert!(self.status.success(), "{self:#?}");
+        assert_eq!(self.errors, "");
+        self.out
+    }
+
+    #[track_caller]
+    fn json(self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
+/// A child that is killed when its test fails before it has ended.
+struct Ending(Child);
+
+impl Ending {
+    fn wait(mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the program's end", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A running truename.
+struct Truename {
+    child: Child,
+    out: Lines,
+    log: Lines,
+    setup: Setup,
+}
+
+impl Truename {
+    /// Where a transport listens: the first address printed for it.
+    #[track_caller]
+    fn address(&self, transport: Transport) -> SocketAddr {
+        let part = format!("listening {} ", transport.label());
+        let line = self.out.wait_for(&part, 1);
+        line.strip_prefix(&part).unwrap().parse().unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("sh")
+            .arg("-c")
+            .arg(format!("kill -{name} {}", self.child.id()))
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Asks over UDP; the answer must come.
+    #[track_caller]
+    fn ask(&self, name: &str) -> Answered {
+        ask(self.address(Transport::Udp), &Ask::new(name, "A"))
+    }
+
+    /// Sends SIGHUP and waits until a text is in one more line of the log.
+    #[track_caller]
+    fn reload(&self, part: &str) -> String {
+        let before = self.log.count(part);
+        self.signal("HUP");
+        self.log.wait_for(part, before + 1)
+    }
+
+    /// Waits for its end. Kills nothing.
+    #[track_caller]
+    fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("truename's end", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// Stops it as a service manager does; that must succeed.
+    #[track_caller]
+    fn stop(&mut self) {
+        self.signal("TERM");
+        let status = self.wait();
+        assert_eq!(
+            (status.code(), status.signal()),
+            (Some(0), None),
+            "{:#?}",
+            self.log.all()
+        );
+    }
+}
+
+impl Drop for Truename {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("its output: {:#?}", self.out.all());
+            eprintln!("its log: {:#?}", self.log.all());
+        }
+    }
+}
+
+/// Asks over UDP, once; the answer must come.
+#[track_caller]
+fn ask(server: SocketAddr, ask: &Ask) -> Answered {
+    let socket = UdpSocket::bind((server.ip(), 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.send_to(&ask.encode(), server).unwrap();
+    receive(&socket).unwrap()
+}
+
+/// The next response on a socket that has a timeout.
+fn receive(socket: &UdpSocket) -> io::Result<Answered> {
+    let mut buffer = vec![0; 65535];
+    loop {
+        match socket.recv(&mut buffer) {
+            Ok(length) => return Ok(Answered::parse(&buffer[..length]).unwrap()),
+            // With a timeout set, the kernel does not take a wait up again by itself.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One query on a TCP connection; none when the connection ends without an answer.
+fn ask_on(mut stream: impl Read + io::Write, ask: &Ask) -> Option<Answered> {
+    stream.write_all(&framed(&ask.encode())).ok()?;
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).ok()?;
+    let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut message).ok()?;
+    Answered::parse(&message)
+}
+
+fn connect(server: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Plain DNS on a free port, and nothing else.
+const PLAIN: &str = "[listen]\ndns = [\"127.0.0.1:0\"]\ndot = []\ndoq = []\ndoh = []\n";
+
+/// A free port for each transport.
+const EVERYTHING: &str = "[listen]\ndns = [\"127.0.0.1:0\"]\ndot = [\"127.0.0.1:0\"]\n\
+                          doq = [\"127.0.0.1:0\"]\ndoh = [\"127.0.0.1:0\"]\n";
+
+/// Truename on a free port before the lab, over DoT.
+fn before(lab: &RunningLab) -> Setup {
+    let setup = Setup::new();
+    let upstream = lab.upstream(setup.path(), Transport::Tls);
+    setup.write("truename.toml", &format!("{PLAIN}{upstream}"));
+    setup
+}

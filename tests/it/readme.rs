@@ -1,0 +1,136 @@
+//! The README keeps its word: each of its commands is run by something, each of its
+//! configurations is one.
+
+use std::{fs, path::Path};
+
+use truename::config::{self, Options, Surroundings};
+
+/// Every command of the README, and what proves that it works: tests by name, scripts by path,
+/// with the text that must be found there.
+const COMMANDS: [(&str, Proof); 5] = [
+    (
+        "cargo run --release",
+        // The default ports may be anybody's, and the default upstreams are the internet's.
+        Proof::Text(
+            "tests/it/process/start.rs",
+            "fn built_in_defaults_are_unprivileged_loopback_and_the_catalogue",
+        ),
+    ),
+    ("cargo test", Proof::Text(".ci/run", "cargo test --locked")),
+    (
+        "cargo run --release --example lab",
+        Proof::Text(".ci/run", ".ci/lab"),
+    ),
+    (
+        "truename query example.com --server udp://127.0.0.1:5300",
+        Proof::Text(
+            "tests/it/process/commands.rs",
+            "fn query_shows_the_answer_of_a_running_instance",
+        ),
+    ),
+    (
+        "truename cert export --output truename-ca.pem",
+        Proof::Text(
+            "tests/it/process/certificate.rs",
+            "\"cert\", \"export\", \"--output\"",
+        ),
+    ),
+];
+
+/// What exercises a command.
+enum Proof {
+    /// A file that holds a text.
+    Text(&'static str, &'static str),
+}
+
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The fenced blocks of one language, each with the line it begins at.
+fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let mut inside = false;
+    for (number, line) in text.lines().enumerate() {
+        if inside && line == "```" {
+            inside = false;
+        } else if inside {
+            let (_, block) = found.last_mut().unwrap();
+            block.push_str(line);
+            block.push('\n');
+        } else if line.strip_prefix("```") == Some(language) {
+            inside = true;
+            found.push((number + 2, String::new()));
+        }
+    }
+    assert!(!inside, "a block is not closed");
+    found
+}
+
+#[test]
+fn every_command_of_the_readme_is_exercised() {
+    let readme = read("README.md");
+    let commands: Vec<_> = blocks(&readme, "sh")
+        .into_iter()
+        .flat_map(|(_, block)| block.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    for command in &commands {
+        let known = COMMANDS.iter().any(|(known, _)| known == command);
+        assert!(known, "nothing is known to exercise `{command}`");
+    }
+    for (command, Proof::Text(path, text)) in COMMANDS {
+        let told = commands.iter().any(|told| told == command);
+        assert!(told, "`{command}` is no longer in the README");
+        assert!(read(path).contains(text), "{path} lacks {text:?}");
+    }
+}
+
+#[test]
+fn every_configuration_of_the_readme_is_one() {
+    let readme = read("README.md");
+    let configurations = blocks(&readme, "toml");
+    assert!(configurations.len() >= 2);
+    for (line, text) in configurations {
+        let (surroundings, options) = (Surroundings::default(), Options::default());
+        let parsed = config::parse(&text, None, &surroundings, &options);
+        assert!(parsed.is_ok(), "line {line}: {}", parsed.unwrap_err());
+    }
+}
+
+#[test]
+fn every_key_of_the_readme_is_known() {
+    let readme = read("README.md");
+    let table = readme.split("| key | default | meaning |").nth(1).unwrap();
+    let rows = table
+        .lines()
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| "));
+    let mut count = 0;
+    for row in rows {
+        let keys = row.split(" | ").next().unwrap();
+        let mut section = "";
+        for written in keys.split(", ").map(|key| key.trim_matches('`')) {
+            let key = match written.rsplit_once('.') {
+                Some((before, key)) => {
+                    section = before;
+                    key
+                }
+                None => written,
+            };
+            count += 1;
+            // A value of a kind that no key takes: an unknown key is complained of otherwise.
+            let text = match section {
+                "upstream" => format!("[[upstream]]\n{key} = 1979-05-27\n"),
+                section => format!("[{section}]\n{key} = 1979-05-27\n"),
+            };
+            let (surroundings, options) = (Surroundings::default(), Options::default());
+            let problems = config::parse(&text, None, &surroundings, &options).unwrap_err();
+            let problems = problems.to_string();
+            let named = format!("`{section}.{key}`");
+            assert!(problems.contains(&named), "{named}: {problems}");
+            assert!(!problems.contains("unknown"), "{named}: {problems}");
+        }
+    }
+    assert!(count > 20, "{count} keys");
+}

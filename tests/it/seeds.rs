@@ -1,0 +1,24 @@
+//! The fuzzer's seeds and what it once found, tried by every `cargo test`.
+
+use std::{fs, path::Path};
+
+#[path = "../../fuzz/claims.rs"]
+mod claims;
+
+#[test]
+fn every_seed_keeps_the_claims() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    for (target, claim) in claims::ALL {
+        let directory = fs::read_dir(seeds.join(target));
+        let directory = directory.unwrap_or_else(|error| panic!("seeds of {target}: {error}"));
+        let mut count = 0;
+        for entry in directory {
+            let path = entry.unwrap().path();
+            // The name of the seed, should it be the one that fails.
+            println!("{}", path.display());
+            claim(&fs::read(&path).unwrap());
+            count += 1;
+        }
+        assert!(count > 0, "{target} has no seeds");
+    }
+}
