@@ -1,14 +1,13 @@
 //! The keeper of trust anchors at work: seeds at start, a look at the zones' keys when it is due,
 //! the state file, and the validator's settings (RFC 5011).
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
+use tokio::{sync::watch, time::sleep};
 use tracing::{debug, info, warn};
 
 use crate::{
-    anchors::{
-        self, CLOCK_FLOOR_UNIX_S, Change, Keeper, ReadError, STATE_FILE, Source, store,
-    },
+    anchors::{self, CLOCK_FLOOR_UNIX_S, Change, Keeper, ReadError, STATE_FILE, Source, store},
     clock,
     config::Settings,
     dnssec, resolver,
@@ -51,11 +50,14 @@ impl AnchorKeeper {
             complained: None,
         };
         started.seed(settings)?;
+        // Failing to make the directory shows when the file is written.
+        let _ = fs::create_dir_all(&settings.state_directory);
+        started.save();
         Ok(started)
     }
 
     /// Takes changed settings; what was there stays when a file cannot be read.
-    pub(super) fn apply(&mut self, settings: &Settings) -> Result<(), ReadError> {
+    fn apply(&mut self, settings: &Settings) -> Result<(), ReadError> {
         self.seed(settings)?;
         self.base = base(settings);
         Ok(())
@@ -77,6 +79,17 @@ impl AnchorKeeper {
         Ok(())
     }
 
+    /// Its line of the receipt: `validating, anchors 20326 38696, clock ok`.
+    pub(super) fn describe(&self) -> String {
+        let tags: Vec<String> = self.root_tags().iter().map(u16::to_string).collect();
+        let clock = if self.clock_is_plausible() {
+            "clock ok"
+        } else {
+            "clock wrong, set it"
+        };
+        format!("validating, anchors {}, {clock}", tags.join(" "))
+    }
+
     /// The settings for the validator.
     pub(super) fn settings(&self) -> dnssec::Settings {
         dnssec::Settings {
@@ -86,7 +99,7 @@ impl AnchorKeeper {
     }
 
     /// The tags of the root's anchors, ascending.
-    pub(super) fn root_tags(&self) -> Vec<u16> {
+    fn root_tags(&self) -> Vec<u16> {
         let anchors = self.keeper.anchors();
         let root = anchors.get(&Name::root()).into_iter().flatten();
         let mut tags: Vec<u16> = root.map(|ds| ds.key_tag).collect();
@@ -96,30 +109,36 @@ impl AnchorKeeper {
     }
 
     /// Whether the clock can be right: it shows a time that has not passed for sure.
-    pub(super) fn clock_is_plausible(&self) -> bool {
+    fn clock_is_plausible(&self) -> bool {
         clock::unix_s() >= self.keeper.floor()
     }
 
     /// How long until a zone's keys are to be looked at.
-    pub(super) fn wait(&self) -> Duration {
+    fn wait(&self) -> Duration {
         let now_s = clock::unix_s();
         let due = self
             .keeper
             .points()
             .filter_map(|(zone, _)| self.keeper.next_query_s(zone))
             .min();
-        due.map_or(LOOK_MAX, |due| Duration::from_secs(due.saturating_sub(now_s)))
-            .clamp(LOOK_MIN, LOOK_MAX)
+        due.map_or(LOOK_MAX, |due| {
+            Duration::from_secs(due.saturating_sub(now_s))
+        })
+        .clamp(LOOK_MIN, LOOK_MAX)
     }
 
     /// Asks for the keys of every zone that is due and gives what follows to the validator.
-    pub(super) async fn look(&mut self, upstreams: &Upstreams, shared: &resolver::Shared) {
+    async fn look(&mut self, upstreams: &Upstreams, shared: &resolver::Shared) {
         let now_s = clock::unix_s();
         let due: Vec<Name> = self
             .keeper
             .points()
             .map(|(zone, _)| zone.clone())
-            .filter(|zone| self.keeper.next_query_s(zone).is_some_and(|due| due <= now_s))
+            .filter(|zone| {
+                self.keeper
+                    .next_query_s(zone)
+                    .is_some_and(|due| due <= now_s)
+            })
             .collect();
         if due.is_empty() {
             return;
@@ -151,7 +170,10 @@ impl AnchorKeeper {
             return;
         };
         let settings = self.settings();
-        match self.keeper.observe(zone, &response, &settings, clock::unix_s()) {
+        match self
+            .keeper
+            .observe(zone, &response, &settings, clock::unix_s())
+        {
             Ok(changes) => self.note(&changes),
             Err(error) => debug!(%zone, %error, "the zone's keys change nothing"),
         }
@@ -168,7 +190,7 @@ impl AnchorKeeper {
     }
 
     /// Writes the state file; failing is said once for each reason.
-    pub(super) fn save(&mut self) {
+    fn save(&mut self) {
         match store::save(&self.state_file, &self.keeper) {
             Ok(()) => self.complained = None,
             Err(error) => {
@@ -193,28 +215,39 @@ fn base(settings: &Settings) -> dnssec::Settings {
     }
 }
 
-/// The anchors of settings that ask for validation.
-pub(super) fn start(settings: &Settings) -> Result<Option<AnchorKeeper>, ReadError> {
-    settings
-        .dnssec
-        .validate
-        .then(|| AnchorKeeper::start(settings))
-        .transpose()
+/// Whether the files with anchors can be read, so that settings can be refused as a whole.
+pub(super) fn check(settings: &Settings) -> Result<(), ReadError> {
+    let mut files = settings.dnssec.trust_anchors.iter();
+    files.try_for_each(|file| anchors::read(file).map(drop))
 }
 
-/// The anchors' part of the receipt: `validating, anchors 20326 38696, clock ok`.
-pub(super) fn describe(keeper: Option<&AnchorKeeper>) -> String {
-    let Some(keeper) = keeper else {
-        return "not validating".to_owned();
-    };
-    let tags: Vec<String> = keeper.root_tags().iter().map(u16::to_string).collect();
-    let clock = if keeper.clock_is_plausible() {
-        "clock ok"
-    } else {
-        "the clock is wrong: set it"
-    };
-    format!("validating, anchors {}, {clock}", tags.join(" "))
+/// Keeps the anchors for as long as truename runs: follows the zones' keys and the settings.
+pub(super) async fn keep(
+    mut keeper: AnchorKeeper,
+    mut settings: watch::Receiver<Arc<Settings>>,
+    mut upstreams: watch::Receiver<Arc<Upstreams>>,
+    shared: Arc<resolver::Shared>,
+) {
+    loop {
+        tokio::select! {
+            changed = settings.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let new = Arc::clone(&settings.borrow_and_update());
+                if let Err(error) = keeper.apply(&new) {
+                    warn!("the trust anchors stay as they were: {error}");
+                }
+                keeper.save();
+                let validate = new.dnssec.validate;
+                shared.apply_dnssec(validate.then(|| keeper.settings()));
+            }
+            () = sleep(keeper.wait()) => {
+                if settings.borrow().dnssec.validate {
+                    let asked = upstreams.borrow_and_update().for_worker();
+                    keeper.look(&asked, &shared).await;
+                }
+            }
+        }
+    }
 }
-
-/// Upstreams for the keeper's own questions.
-pub(super) type Asked = Arc<Upstreams>;

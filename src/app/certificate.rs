@@ -16,6 +16,8 @@ use crate::{
 pub(super) struct Keeper {
     source: Source,
     stamp: Stamp,
+    /// What was last said about a certificate that cannot be read or renewed.
+    complained: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +53,18 @@ impl Source {
                 Stamp::of(&[&files.leaf, &files.leaf_key])
             }
         }
+    }
+
+    /// The certificate, and what its files looked like. Files of others are looked at before they
+    /// are read, so that a change in between shows the next time; ours after they are written.
+    fn open_stamped(&self) -> Result<(Arc<CertifiedKey>, Stamp), CertificateError> {
+        let before = self.stamp();
+        let key = self.open()?;
+        let stamp = match self {
+            Self::Configured { .. } => before,
+            Self::Local { .. } => self.stamp(),
+        };
+        Ok((key, stamp))
     }
 
     /// Reads the files, or makes or renews what is ours.
@@ -92,9 +106,16 @@ impl Keeper {
         settings: &Settings,
     ) -> Result<(Self, Arc<CertifiedKey>), CertificateError> {
         let source = Source::of(settings);
-        let key = source.open()?;
-        let stamp = source.stamp();
-        Ok((Self { source, stamp }, key))
+        let (key, stamp) = source.open_stamped()?;
+        let complained = None;
+        Ok((
+            Self {
+                source,
+                stamp,
+                complained,
+            },
+            key,
+        ))
     }
 
     /// The certificate of changed settings; what was there stays in use when it fails.
@@ -103,9 +124,10 @@ impl Keeper {
         settings: &Settings,
     ) -> Result<Arc<CertifiedKey>, CertificateError> {
         let source = Source::of(settings);
-        let key = source.open()?;
-        self.stamp = source.stamp();
+        let (key, stamp) = source.open_stamped()?;
+        self.stamp = stamp;
         self.source = source;
+        self.complained = None;
         Ok(key)
     }
 
@@ -116,16 +138,18 @@ impl Keeper {
         if stamp == self.stamp && !is_local {
             return None;
         }
-        match self.source.open() {
-            Ok(key) => {
-                let before = std::mem::replace(&mut self.stamp, self.source.stamp());
+        match self.source.open_stamped() {
+            Ok((key, stamp)) => {
+                self.complained = None;
+                let before = std::mem::replace(&mut self.stamp, stamp);
                 (before != self.stamp).then_some(key)
             }
             Err(error) => {
-                // Files are often replaced one by one; said once for each state they are in.
-                if stamp != self.stamp {
-                    warn!(%error, "the certificate cannot be read again; the old one stays in use");
-                    self.stamp = stamp;
+                // Files are often replaced one by one; each reason is said once.
+                let text = error.to_string();
+                if self.complained.as_ref() != Some(&text) {
+                    warn!("the certificate in use stays: {text}");
+                    self.complained = Some(text);
                 }
                 None
             }

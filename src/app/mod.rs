@@ -4,6 +4,7 @@
 //! then waits for signals. What it prints on standard output is read by programs: one line per
 //! listener, then the receipt.
 
+mod anchors;
 mod certificate;
 mod log;
 mod receipt;
@@ -24,6 +25,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     access::Access,
+    anchors::ReadError,
     certificates::CertificateError,
     config::{self, LoadError, Options, Settings, Surroundings},
     listener::{self, BindError},
@@ -31,7 +33,9 @@ use crate::{
     reply, resolver,
     upstream::{self, SetupError, Upstreams},
 };
+use anchors::AnchorKeeper;
 use certificate::Keeper;
+use worker::Alive;
 
 /// Workers at most: beyond it a home or office has no use for more, each costs sockets and
 /// upstream connections.
@@ -51,6 +55,9 @@ pub enum Error {
     /// The certificate cannot be used for TLS.
     #[error("the certificate cannot be used for TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// A file with trust anchors cannot be read.
+    #[error(transparent)]
+    Anchors(#[from] ReadError),
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -76,6 +83,12 @@ pub fn run(options: &Options) -> Result<(), Error> {
 
     // What can be wrong is found out before anything runs, so that each mistake is one line.
     let asked = Arc::new(Upstreams::new(&settings.upstream)?);
+    let anchors = AnchorKeeper::start(&settings)?;
+    let dnssec_line = if settings.dnssec.validate {
+        anchors.describe()
+    } else {
+        "not validating".to_owned()
+    };
     let encrypted = !(settings.listen.dot.is_empty()
         && settings.listen.doh.is_empty()
         && settings.listen.doq.is_empty());
@@ -96,7 +109,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         settings.cache,
         Access::new(settings.access.clone()),
         reply::Settings::new(settings.listen.idle),
-        None,
+        settings.dnssec.validate.then(|| anchors.settings()),
     ));
     let listeners = Arc::new(listener::Shared::new(settings.listen.clone(), tls));
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -107,7 +120,9 @@ pub fn run(options: &Options) -> Result<(), Error> {
     };
     let (stop, stopped) = watch::channel(false);
     let (upstreams, upstreams_seen) = watch::channel(asked);
-    let (alive, ended) = mpsc::channel(1);
+    let settings = Arc::new(settings);
+    let (current, settings_seen) = watch::channel(Arc::clone(&settings));
+    let (alive, ended) = mpsc::channel(workers);
     let (probe, probed) = oneshot::channel();
     let mut probe = Some(probe);
     let mut threads = Vec::new();
@@ -120,16 +135,24 @@ pub fn run(options: &Options) -> Result<(), Error> {
             upstreams: upstreams_seen.clone(),
             stop: stopped.clone(),
             probe: probe.take(),
-            alive: alive.clone(),
+            alive: Alive(alive.clone()),
         })?);
     }
-    drop((alive, stopped, upstreams_seen));
+    drop((alive, stopped));
+    runtime.spawn(anchors::keep(
+        anchors,
+        settings_seen,
+        upstreams_seen,
+        Arc::clone(&shared),
+    ));
     receipt::listening(&listening);
 
     let running = Running {
         options,
         surroundings,
         settings,
+        current,
+        dnssec_line,
         shared,
         listeners,
         keeper,
@@ -168,7 +191,10 @@ impl Signals {
 struct Running<'a> {
     options: &'a Options,
     surroundings: Surroundings,
-    settings: Settings,
+    settings: Arc<Settings>,
+    /// Tells those who follow the settings.
+    current: watch::Sender<Arc<Settings>>,
+    dnssec_line: String,
     shared: Arc<resolver::Shared>,
     listeners: Arc<listener::Shared>,
     keeper: Option<Keeper>,
@@ -189,7 +215,9 @@ impl Running<'_> {
                 () = either(&mut signals.terminate, &mut signals.interrupt) => break,
                 _ = signals.hangup.recv() => self.reload(),
                 _ = look.tick() => self.look_at_certificate(),
-                probes = probes(&mut self.probed) => receipt::upstreams(&self.settings, &probes),
+                probes = probes(&mut self.probed) => {
+                    receipt::upstreams(&self.settings, &probes, &self.dnssec_line);
+                }
                 _ = self.ended.recv() => {
                     error!("a worker ended by itself");
                     let _ = self.stop.send(true);
@@ -236,6 +264,12 @@ impl Running<'_> {
                 }
             }
         }
+        if settings.dnssec != self.settings.dnssec
+            && let Err(error) = anchors::check(&settings)
+        {
+            error!("the configuration stays as it was: {error}");
+            return;
+        }
         if settings.access != self.settings.access {
             let access = Access::new(settings.access.clone());
             self.shared.access.store(Arc::new(access));
@@ -257,6 +291,10 @@ impl Running<'_> {
             }
         }
         info!("the configuration was read again");
+        let settings = Arc::new(settings);
+        if settings.dnssec != self.settings.dnssec {
+            self.current.send_replace(Arc::clone(&settings));
+        }
         self.settings = settings;
     }
 

@@ -33,8 +33,18 @@ pub(super) struct Share {
     pub(super) stop: watch::Receiver<bool>,
     /// Asks the upstreams once and says how that went, if wanted.
     pub(super) probe: Option<oneshot::Sender<Vec<Probe>>>,
-    /// Closed when the worker has ended, however it did.
-    pub(super) alive: mpsc::Sender<()>,
+    /// Says when the worker has ended, however it did.
+    pub(super) alive: Alive,
+}
+
+/// Sends a message when it is dropped, by the end of a worker or by its panic.
+pub(super) struct Alive(pub(super) mpsc::Sender<()>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        // There is room for one message of each worker; nobody listens when the process ends.
+        let _ = self.0.try_send(());
+    }
 }
 
 /// Starts a worker's thread.

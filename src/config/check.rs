@@ -7,7 +7,10 @@ use super::{
     Options, Surroundings,
     file::{self, File, Key, List},
     problem::{Collector, Place},
-    settings::{CertificateFiles, DnssecSettings, LogSettings, NamedFile, Settings, TlsSettings, UpstreamEntry},
+    settings::{
+        CertificateFiles, DnssecSettings, LogSettings, NamedFile, Settings, TlsSettings,
+        UpstreamEntry,
+    },
     table::Written,
     upstreams::{self, Draft, Places},
     values,
@@ -233,11 +236,7 @@ fn access(written: file::Access) -> access::Settings {
     }
 }
 
-fn dnssec(
-    written: file::Dnssec,
-    base: &Path,
-    problems: &mut Collector<'_>,
-) -> DnssecSettings {
+fn dnssec(written: file::Dnssec, base: &Path, problems: &mut Collector<'_>) -> DnssecSettings {
     let default = DnssecSettings::default();
     let skew = written.skew.map_or(default.skew, |skew| {
         if skew.value > SKEW_MAX {

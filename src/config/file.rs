@@ -327,13 +327,13 @@ fn doh_path(text: &str) -> Result<String, String> {
 
 /// `NAME until DATE`: a name and the seconds since 1970 at which it is validated again.
 fn negative_trust_anchor(text: &str) -> Result<(Name, u64), String> {
-    let wanted = |what: &str| {
-        format!("{text:?} {what}; write it like \"broken.example until 2027-01-31\"")
-    };
+    let wanted =
+        |what: &str| format!("{text:?} {what}; write it like \"broken.example until 2027-01-31\"");
     let (name, date) = text
         .split_once(" until ")
         .ok_or_else(|| wanted("does not say until when it holds"))?;
-    let name = Name::parse(name.trim()).map_err(|error| wanted(&format!("has no name: {error}")))?;
+    let name =
+        Name::parse(name.trim()).map_err(|error| wanted(&format!("has no name: {error}")))?;
     let date = date.trim();
     let moment = if date.len() == 10 {
         format!("{date}T00:00:00Z")

@@ -41,8 +41,8 @@ use problem::Collector;
 pub use check::DEFAULT_UPSTREAMS;
 pub use problem::{PROBLEMS_MAX, Place, Problem, Problems};
 pub use settings::{
-    CertificateFiles, DnssecSettings, Level, LogFormat, LogSettings, NamedFile, Settings, TlsSettings,
-    UpstreamEntry,
+    CertificateFiles, DnssecSettings, Level, LogFormat, LogSettings, NamedFile, Settings,
+    TlsSettings, UpstreamEntry,
 };
 pub use surroundings::{PLACES, Surroundings};
 
