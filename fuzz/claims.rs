@@ -142,7 +142,7 @@ pub(crate) fn entry(octets: &[u8]) {
         plain: &plain,
     };
     let now = Now::read();
-    let Some(stored) = Stored::pack(query.key(), &fill, now.uptime_s()) else {
+    let Some(stored) = Stored::pack(query.key(), &fill, now.uptime_s) else {
         return;
     };
     let entry = stored.entry();

@@ -18,6 +18,16 @@ pub struct Change {
     pub event: Event,
 }
 
+impl fmt::Display for Change {
+    /// One line for a log: `. key 38696: trusted from now on`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key_tag {
+            Some(tag) => write!(f, "{} key {tag}: {}", self.zone, self.event),
+            None => write!(f, "{}: {}", self.zone, self.event),
+        }
+    }
+}
+
 /// What happened to a key or a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -93,6 +103,7 @@ impl fmt::Display for Event {
         }
     }
 }
+
 /// The changes of one zone.
 pub(super) struct Log<'a> {
     zone: &'a Name,

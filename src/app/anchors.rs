@@ -1,10 +1,16 @@
 //! The keeper of trust anchors at work: seeds at start, a look at the zones' keys when it is due,
 //! the state file, and the validator's settings (RFC 5011).
 
-use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::sleep};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     anchors::{self, CLOCK_FLOOR_UNIX_S, Change, Keeper, ReadError, STATE_FILE, Source, store},
@@ -75,7 +81,7 @@ impl AnchorKeeper {
             (seeds, Source::Configured)
         };
         let changes = self.keeper.seed(&seeds, source, clock::unix_s());
-        self.note(&changes);
+        Self::note(&changes);
         Ok(())
     }
 
@@ -174,15 +180,15 @@ impl AnchorKeeper {
             .keeper
             .observe(zone, &response, &settings, clock::unix_s())
         {
-            Ok(changes) => self.note(&changes),
+            Ok(changes) => Self::note(&changes),
             Err(error) => debug!(%zone, %error, "the zone's keys change nothing"),
         }
     }
 
-    fn note(&self, changes: &[Change]) {
+    fn note(changes: &[Change]) {
         for change in changes {
             if change.event.is_alarm() {
-                warn!("trust anchors: {change}");
+                error!("trust anchors: {change}");
             } else {
                 info!("trust anchors: {change}");
             }
@@ -210,6 +216,7 @@ fn base(settings: &Settings) -> dnssec::Settings {
     dnssec::Settings {
         anchors: HashMap::new(),
         negative_trust_anchors: dnssec.negative_trust_anchors.iter().cloned().collect(),
+        private_zones: HashSet::new(),
         sha1: dnssec.sha1,
         skew_s: u32::try_from(dnssec.skew.as_secs()).unwrap_or(u32::MAX),
     }

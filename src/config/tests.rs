@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use super::*;
-use crate::{handler::Transport, listener};
+use crate::{handler::Transport, listener, wire::Name};
 
 fn home() -> Surroundings {
     Surroundings {
@@ -87,10 +87,11 @@ serve_stale = "0s"
 prefetch = false
 
 [dnssec]
-validate = false
-trust_anchors = []
-negative_trust_anchors = []
-sha1 = false
+validate = true
+trust_anchors = ["root.key"]
+negative_trust_anchors = ["a.example until 2027-01-31", "b.example. until 2027-01-31T12:00:00Z"]
+sha1 = true
+skew = "1m"
 
 [names]
 hosts = []
@@ -129,13 +130,6 @@ serve_stale = "1d"
 prefetch = true
 file = "cache.bin"
 
-[dnssec]
-validate = true
-trust_anchors = ["root.key"]
-negative_trust_anchors = ["a.example"]
-sha1 = true
-skew = "5m"
-
 [names]
 hosts = ["/etc/hosts"]
 special_use = true
@@ -170,6 +164,20 @@ fn the_contract_example_is_read() {
     assert_eq!(settings.listen.doq, addresses(&["0.0.0.0:853"]));
     assert_eq!(settings.listen.doh, addresses(&["0.0.0.0:443"]));
     assert_eq!(settings.listen.doh_path, "/dns-query");
+    let negative = |name: &str, until| (Name::parse(name).unwrap(), until);
+    assert_eq!(
+        settings.dnssec,
+        DnssecSettings {
+            validate: true,
+            trust_anchors: vec!["/etc/truename/root.key".into()],
+            negative_trust_anchors: vec![
+                negative("a.example", 1_801_353_600),
+                negative("b.example", 1_801_396_800),
+            ],
+            sha1: true,
+            skew: Duration::from_secs(60),
+        }
+    );
     let files = settings.tls.files.as_ref().unwrap();
     assert_eq!(files.certificate, Path::new("/etc/truename/fullchain.pem"));
     assert_eq!(files.key, Path::new("/etc/truename/key.pem"));
@@ -220,8 +228,26 @@ fn every_unbuilt_key_of_the_contract_is_refused_by_name() {
 }
 
 #[test]
+fn a_negative_trust_anchor_without_end_is_refused() {
+    for (written, what) in [
+        ("a.example", "does not say until when it holds"),
+        ("a.example until", "does not say until when it holds"),
+        ("a.example until tomorrow", "has no date"),
+        ("a..example until 2027-01-31", "has no name"),
+    ] {
+        let found = complaints(&format!(
+            "[dnssec]\nnegative_trust_anchors = [\"{written}\"]"
+        ));
+        assert!(found[0].contains(what), "{found:?}");
+    }
+    let found = complaints("[dnssec]\nskew = \"2h\"");
+    assert!(found[0].contains("must be at most 1h"), "{found:?}");
+}
+
+#[test]
 fn nothing_configured_is_the_defaults() {
     let settings = parse("", None, &home(), &Options::default()).unwrap();
+    assert!(settings.dnssec.validate);
     assert_eq!(settings.source, None);
     assert_eq!(settings.listen, listener::Settings::default());
     assert_eq!(settings.tls, TlsSettings::default());

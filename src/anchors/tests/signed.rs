@@ -3,7 +3,7 @@
 use super::lab::{DAY_S, Signer, date, name, response, revoked, root_keys, seed, state};
 use crate::{
     anchors::{Event, Keeper, NotObserved, Source, State, built_in},
-    clock::{self, Now},
+    clock::Now,
     dnssec::{KeyCache, Security, Settings, Step, Validation, Why, key_tag},
     wire::{Name, Response, rtype},
 };
@@ -138,8 +138,8 @@ fn verdict(keeper: &Keeper, response: &Response, unix_s: u64) -> Security {
         ..settings()
     };
     let now = Now {
-        instant: clock::instant(),
         unix_s,
+        ..Now::read()
     };
     let question = response.question.clone();
     let mut validation = Validation::new(question, response, settings.shared(), now);
