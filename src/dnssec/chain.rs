@@ -51,21 +51,27 @@ pub(super) fn dnskey_of(name: &Name) -> Question {
 impl Validation {
     /// What `name` is in the chain; `None` while fetches are missing.
     pub(super) fn cut(&mut self, keys: &KeyCache, name: &Name) -> Option<Cut> {
-        if let Some(cut) = self.cuts.get(name) {
-            return Some(cut.clone());
-        }
-        let cut = self.find_cut(keys, name, true)?;
-        self.cuts.insert(name.clone(), cut.clone());
-        Some(cut)
+        self.cut_once(keys, name, true)
     }
 
     /// What a name is that a signature calls its signer. That it was no zone a while ago is not
     /// held against it: it may have become one.
     pub(super) fn signer_cut(&mut self, keys: &KeyCache, name: &Name) -> Option<Cut> {
+        self.cut_once(keys, name, false)
+    }
+
+    fn cut_once(&mut self, keys: &KeyCache, name: &Name, absence_counts: bool) -> Option<Cut> {
         if let Some(cut) = self.cuts.get(name) {
             return Some(cut.clone());
         }
-        let cut = self.find_cut(keys, name, false)?;
+        // A cut is found from names above it only, so this cannot happen; should it all the same,
+        // a bogus verdict is better than a stack that overflows.
+        if !self.visiting.insert(name.clone()) {
+            return Some(Cut::Not(Reason::new(Why::OverBudget, name, rtype::DS)));
+        }
+        let cut = self.find_cut(keys, name, absence_counts);
+        self.visiting.remove(name);
+        let cut = cut?;
         self.cuts.insert(name.clone(), cut.clone());
         Some(cut)
     }

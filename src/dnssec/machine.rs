@@ -105,6 +105,8 @@ pub struct Validation {
     pub(super) verified: HashMap<SetId, Result<Validated, Reason>>,
     pub(super) learned: Vec<Learned>,
     pub(super) proven: Vec<Proven>,
+    /// The names whose cut is being found, from the one asked for upwards.
+    pub(super) visiting: HashSet<Name>,
     pub(super) asked: HashSet<Question>,
     pub(super) needs: Vec<Question>,
     pub(super) budget: Budget,
@@ -132,6 +134,7 @@ impl Validation {
             verified: HashMap::new(),
             learned: Vec::new(),
             proven: Vec::new(),
+            visiting: HashSet::new(),
             asked: HashSet::new(),
             needs: Vec::new(),
             budget: Budget::new(),

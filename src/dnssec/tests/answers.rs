@@ -227,6 +227,35 @@ fn a_response_that_stops_at_an_alias_says_what_to_ask_next() {
     );
     assert_eq!(judged.verdict.security(), Security::Secure);
     assert_eq!(judged.next, Some(name("www.example.org.")));
+    // A SOA of some other place denies nothing, and is not given out.
+    let judged = Client::new(&world).ask_tampered(
+        &question("alias.example.com.", rtype::A),
+        |question, response| {
+            if question.qtype == rtype::A {
+                response.answer.truncate(2);
+                let soa = world.respond(&super::lab::question("example.com.", rtype::SOA));
+                response.authority = soa.answer;
+            }
+        },
+    );
+    assert_eq!(judged.verdict.security(), Security::Secure);
+    assert_eq!(judged.next, Some(name("www.example.org.")));
+    assert!(judged.authority.is_empty());
+}
+
+#[test]
+fn the_soa_says_which_zone_denies_the_end_of_a_chain() {
+    // The wildcard's proof is of the zone above; the denial is of the unsigned zone below.
+    let world = World::new(vec![
+        Zone::new(".", 1),
+        Zone::new("tld.", 2).alias("*.w.tld.", "no.sub.tld."),
+        Zone::new("sub.tld.", 0),
+    ]);
+    let judged = Client::new(&world).ask(&question("x.w.tld.", rtype::A));
+    assert_eq!(judged.verdict.security(), Security::Insecure, "{judged:?}");
+    assert_eq!(judged.rcode, rcode::NXDOMAIN);
+    let reason = judged.verdict.reason().unwrap();
+    assert_eq!(reason.why, Why::UnsignedDelegation);
 }
 
 #[test]

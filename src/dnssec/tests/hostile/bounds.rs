@@ -37,8 +37,14 @@ fn nsec3_iterations_are_limited_before_anything_is_hashed() {
 
 #[test]
 fn deep_names_cost_a_bounded_number_of_hashes() {
-    let deep = format!("{}tld.", "a.".repeat(100));
-    for (iterations, security) in [(0, Security::Secure), (50, Security::Bogus)] {
+    for (labels, iterations, security) in [
+        (100, 0, Security::Secure),
+        (100, 50, Security::Bogus),
+        (20, 10, Security::Secure),
+        (20, 50, Security::Bogus),
+        (5, 50, Security::Secure),
+    ] {
+        let deep = format!("{}tld.", "a.".repeat(labels));
         let world = World::new(vec![
             Zone::new(".", 1),
             Zone::new("tld.", 2)
@@ -130,4 +136,55 @@ fn colliding_keys_and_signatures_cost_a_bounded_number_of_checks() {
     is_bogus(&judged, Why::OverBudget);
     // The root's keys, the DS, the keys, and the failures that are borne.
     assert_eq!(client.checks, 3 + 9);
+}
+
+#[test]
+fn failures_are_counted_over_all_links_of_an_answer() {
+    let world = World::new(vec![
+        Zone::new(".", 1),
+        Zone::new("tld.", 2)
+            .hosts(&["a.tld."])
+            .alias("b.tld.", "a.tld.")
+            .alias("c.tld.", "b.tld.")
+            .alias("d.tld.", "c.tld."),
+    ]);
+    let mut client = Client::new(&world);
+    let judged = client.ask_tampered(&question("d.tld.", rtype::A), |question, response| {
+        if question.qtype == rtype::A {
+            for mut bad in std::mem::take(&mut response.answer) {
+                if bad.rtype != rtype::RRSIG {
+                    response.answer.push(bad);
+                    continue;
+                }
+                let last = bad.rdata.len() - 1;
+                for octet in 0..20 {
+                    bad.rdata[last] = octet;
+                    bad.rdata[last - 1] = 0xee;
+                    response.answer.push(bad.clone());
+                }
+            }
+        }
+    });
+    assert_eq!(judged.verdict.security(), Security::Bogus);
+    assert_eq!(client.checks, 3 + 16);
+}
+
+#[test]
+fn digests_that_fit_no_key_are_counted() {
+    let mut world = World::new(vec![
+        Zone::new(".", 1),
+        Zone::new("tld.", 2).hosts(&["www.tld."]),
+    ]);
+    let root = world.zone_mut(".");
+    let set = root.sets.get_mut(&name("tld.")).unwrap();
+    let set = set.get_mut(&rtype::DS).unwrap();
+    let honest = set[0].clone();
+    set.clear();
+    for octet in 0..10 {
+        let mut wrong = honest.clone();
+        wrong[10] = wrong[10].wrapping_add(octet + 1);
+        set.push(wrong);
+    }
+    let judged = tampered(&world, "www.tld.", rtype::A, |_, _| {});
+    is_bogus(&judged, Why::OverBudget);
 }
