@@ -22,7 +22,10 @@ use super::{
     quic::Newcomer,
     serve::{DRAIN_MAX, Service, note_end, stopped},
 };
-use crate::handler::{Client, Handler};
+use crate::{
+    handler::{Client, Handler},
+    net::http3,
+};
 
 /// RFC 9114, section 8.1.
 const H3_NO_ERROR: VarInt = VarInt::from_u32(0x100);
@@ -31,8 +34,11 @@ const H3_EXCESSIVE_LOAD: VarInt = VarInt::from_u32(0x107);
 /// How long a response may wait for the client to make room for it.
 const WRITE_STALL: Duration = Duration::from_secs(5);
 
-type Streams = h3_quinn::Connection;
-type Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+/// What one request's stream may carry, octets: headers, a query, and the frames around them with
+/// room for those that clients make up to keep servers tolerant (RFC 9114, section 7.2.8).
+const STREAM_MAX_OCTETS: usize = HEADERS_MAX_OCTETS as usize + QUERY_MAX_OCTETS + 1024;
+
+type Stream = RequestStream<http3::BothWays, Bytes>;
 
 /// Serves one connection, from its handshake to its end.
 pub(super) async fn converse<H: Handler>(
@@ -59,7 +65,7 @@ pub(super) async fn converse<H: Handler>(
         connection.close(H3_EXCESSIVE_LOAD, b"no room");
         return;
     };
-    let streams = h3_quinn::Connection::new(connection.clone());
+    let streams = http3::Connection::new(connection.clone(), STREAM_MAX_OCTETS);
     let mut builder = h3::server::builder();
     builder
         .max_field_section_size(HEADERS_MAX_OCTETS.into())
@@ -86,7 +92,7 @@ pub(super) async fn converse<H: Handler>(
 
 struct Session<H> {
     connection: Connection,
-    http: h3::server::Connection<Streams, Bytes>,
+    http: h3::server::Connection<http3::Connection, Bytes>,
     client: Client,
     service: Service<H>,
     endpoint: Arc<Endpoint>,
@@ -152,7 +158,7 @@ struct Exchange<H> {
 }
 
 impl<H: Handler> Exchange<H> {
-    async fn run(self, request: RequestResolver<Streams, Bytes>) {
+    async fn run(self, request: RequestResolver<http3::Connection, Bytes>) {
         let Ok(Ok((request, mut stream))) = timeout(BODY, request.resolve_request()).await else {
             return;
         };

@@ -339,7 +339,7 @@ async fn http2_stopping_answers_what_is_in_flight() {
 
 type Http3 = h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>;
 
-async fn http3(house: &House) -> (Endpoint, Http3) {
+async fn quic_for_http3(house: &House) -> (Endpoint, quinn::Connection) {
     let config = QuicClientConfig::try_from(house.client_config(&[b"h3"])).unwrap();
     let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(config)));
@@ -347,6 +347,11 @@ async fn http3(house: &House) -> (Endpoint, Http3) {
     let connection = within(endpoint.connect(address, "dns.test").unwrap())
         .await
         .unwrap();
+    (endpoint, connection)
+}
+
+async fn http3(house: &House) -> (Endpoint, Http3) {
+    let (endpoint, connection) = quic_for_http3(house).await;
     let (mut driver, client) = h3::client::new(h3_quinn::Connection::new(connection))
         .await
         .unwrap();
@@ -407,4 +412,53 @@ async fn http3_stops() {
     let case = (Method::GET, get_path("now"), None, Vec::new(), 200);
     check(&case, &ask_http3(&mut client, &case).await, false);
     house.stop().await;
+}
+
+/// A frame that announces nearly a gigabyte, of a type that only h3 itself reads to its end.
+const ENDLESS_HEADERS: [u8; 5] = [0x01, 0xbf, 0xff, 0xff, 0xff];
+const ENDLESS_UNKNOWN: [u8; 5] = [0x21, 0xbf, 0xff, 0xff, 0xff];
+
+/// Writes zeros until the stream does not take them any more; how many it took.
+async fn pour(send: &mut quinn::SendStream) -> usize {
+    let mut octets = 0;
+    while octets < 1 << 20 && within(send.write_all(&[0; 1024])).await.is_ok() {
+        octets += 1024;
+    }
+    octets
+}
+
+#[tokio::test]
+async fn http3_holds_no_endless_frame_of_a_control_stream() {
+    let house = House::start();
+    let connection = quic_for_http3(&house).await.1;
+    let mut control = connection.open_uni().await.unwrap();
+    control.write_all(&[0, 4, 0]).await.unwrap();
+    control.write_all(&ENDLESS_UNKNOWN).await.unwrap();
+    assert!(pour(&mut control).await < 200_000);
+    match within(connection.closed()).await {
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            assert_eq!(close.error_code, quinn::VarInt::from_u32(0x107));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn http3_holds_no_endless_frame_of_a_request() {
+    let house = House::start();
+    let (_endpoint, connection) = quic_for_http3(&house).await;
+    for endless in [ENDLESS_HEADERS, ENDLESS_UNKNOWN] {
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        send.write_all(&endless).await.unwrap();
+        assert!(pour(&mut send).await < 100_000);
+        let excessive = quinn::VarInt::from_u32(0x107);
+        assert_eq!(within(send.stopped()).await, Ok(Some(excessive)));
+        assert_eq!(
+            within(receive.read_to_end(100)).await,
+            Err(quinn::ReadToEndError::Read(quinn::ReadError::Reset(
+                excessive
+            )))
+        );
+    }
+    assert!(connection.close_reason().is_none());
 }
