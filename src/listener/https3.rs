@@ -1,6 +1,6 @@
 //! DNS over HTTPS on HTTP/3 (RFC 8484, RFC 9114).
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 
 use bytes::{Buf, Bytes};
 use h3::{
@@ -16,8 +16,7 @@ use super::{
     doh::{Endpoint, Rejection, Request, body_query},
     doq::STREAMS_PER_TURN,
     https::{
-        BODY, HEADERS_MAX_OCTETS, Outcome, Reply, finish_query, read_head, reject_request,
-        try_query,
+        HEADERS_MAX_OCTETS, Outcome, Reply, finish_query, read_head, reject_request, try_query,
     },
     quic::Newcomer,
     serve::{DRAIN_MAX, Service, note_end, stopped},
@@ -30,9 +29,6 @@ use crate::{
 /// RFC 9114, section 8.1.
 const H3_NO_ERROR: VarInt = VarInt::from_u32(0x100);
 const H3_EXCESSIVE_LOAD: VarInt = VarInt::from_u32(0x107);
-
-/// How long a response may wait for the client to make room for it.
-const WRITE_STALL: Duration = Duration::from_secs(5);
 
 /// What one request's stream may carry, octets: headers, a query, and the frames around them with
 /// room for those that clients make up to keep servers tolerant (RFC 9114, section 7.2.8).
@@ -159,13 +155,17 @@ struct Exchange<H> {
 
 impl<H: Handler> Exchange<H> {
     async fn run(self, request: RequestResolver<http3::Connection, Bytes>) {
-        let Ok(Ok((request, mut stream))) = timeout(BODY, request.resolve_request()).await else {
+        let patience = self.service.shared.settings.patience;
+        let Ok(resolved) = timeout(patience.query, request.resolve_request()).await else {
+            return;
+        };
+        let Ok((request, mut stream)) = resolved else {
             return;
         };
         let (head, ()) = request.into_parts();
         let query = match read_head(&self.endpoint, &head) {
             Ok(Request::Query(query)) => Ok(query),
-            Ok(Request::Body) => match timeout(BODY, read_body(&mut stream)).await {
+            Ok(Request::Body) => match timeout(patience.query, read_body(&mut stream)).await {
                 Ok(Some(result)) => result,
                 // Reset, or lost with its connection.
                 Ok(None) => return,
@@ -180,11 +180,12 @@ impl<H: Handler> Exchange<H> {
                 Outcome::Pending(pending) => finish_query(handler, pending, &self.endpoint).await,
             },
             Err(rejection) => {
+                // Nothing is wrong with what comes too late to be wanted (RFC 9114, section 4.1).
                 stream.stop_sending(Code::H3_NO_ERROR);
                 reject_request(&self.endpoint, &head, rejection)
             }
         };
-        if timeout(WRITE_STALL, respond(&mut stream, reply))
+        if timeout(patience.reply, respond(&mut stream, reply))
             .await
             .is_err()
         {

@@ -462,3 +462,49 @@ async fn http3_holds_no_endless_frame_of_a_request() {
     }
     assert!(connection.close_reason().is_none());
 }
+
+#[tokio::test]
+async fn http3_a_body_that_does_not_end_is_answered_408() {
+    let house = House::with(1, |settings| {
+        settings.patience.query = Duration::from_millis(50);
+    });
+    let (_endpoint, mut client) = http3(&house).await;
+    let case = (Method::POST, "/dns-query".into(), DNS, Vec::new(), 408);
+    let mut stream = client.send_request(request(&case)).await.unwrap();
+    stream
+        .send_data(Bytes::from_static(&[0; 20]))
+        .await
+        .unwrap();
+    let head = within(stream.recv_response()).await.unwrap();
+    assert_eq!(head.status(), 408);
+    // The connection is as good as before.
+    let case = (Method::GET, get_path("now"), None, Vec::new(), 200);
+    check(&case, &ask_http3(&mut client, &case).await, false);
+}
+
+#[tokio::test]
+async fn http2_a_window_that_opens_octet_by_octet_gives_no_more_time() {
+    let house = House::with(1, |settings| {
+        settings.patience.reply = Duration::from_millis(100);
+    });
+    let config = Arc::new(house.client_config(&[b"h2"]));
+    let address = house.address(Transport::Https);
+    let tls = connect(address, &config).await.unwrap();
+    let handshake = h2::client::Builder::new()
+        .initial_window_size(1)
+        .handshake::<_, Bytes>(tls);
+    let (mut client, connection) = within(handshake).await.unwrap();
+    tokio::spawn(connection);
+    let case = (Method::GET, get_path("large"), None, Vec::new(), 200);
+    let (response, _) = client.send_request(request(&case), true).unwrap();
+    let mut body = within(response).await.unwrap().into_body();
+    let drip = async {
+        loop {
+            let data = body.data().await.unwrap()?;
+            body.flow_control().release_capacity(data.len())?;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let ended: Result<(), h2::Error> = within(drip).await;
+    assert_eq!(ended.unwrap_err().reason(), Some(h2::Reason::CANCEL));
+}
