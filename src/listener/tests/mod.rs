@@ -19,7 +19,7 @@ use std::{
 use rustls::{ClientConfig, RootCertStore, pki_types::PrivateKeyDer, sign::CertifiedKey};
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Settings, Shared, bind, serve};
+use super::{Settings, Shared, bind, serve, stream};
 use crate::{
     handler::{Answer, Attempt, Client, Handler, Transport},
     net::server_tls::ServerTls,
