@@ -31,8 +31,9 @@ use crate::{
     },
 };
 
-/// How long queries in flight may take to finish once truename is told to stop: longer than any
-/// query waits for an upstream, shorter than the patience of service managers.
+/// How long queries in flight may take to finish once truename is told to stop: longer than a query
+/// waits for an upstream unless a longer time is configured, in which case the slowest are cut off;
+/// shorter than the patience of service managers.
 pub const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// How long a listener rests when the system has no descriptor or memory for a connection.
