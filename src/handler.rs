@@ -112,6 +112,9 @@ pub trait Handler: Send + Sync + 'static {
         pending: Self::Pending,
         out: &mut Vec<u8>,
     ) -> impl Future<Output = Answer> + Send;
+
+    /// Appends the reply that says that too much is going on to wait for this answer. Never waits.
+    fn decline(&self, pending: Self::Pending, out: &mut Vec<u8>) -> Answer;
 }
 
 /// The most octets of reply one datagram carries, whatever the client offers: it fits an IPv6

@@ -54,7 +54,7 @@ pub struct Shared {
     pub(super) endpoint: EndpointConfig,
     pub(super) doq: Option<quinn::ServerConfig>,
     pub(super) doh3: Option<quinn::ServerConfig>,
-    dropped_datagrams: AtomicUsize,
+    refused_datagrams: AtomicUsize,
 }
 
 impl Shared {
@@ -78,20 +78,20 @@ impl Shared {
             doh3: tls
                 .as_ref()
                 .map(|tls| server_config(&tls.doh3, http3_limits)),
-            dropped_datagrams: AtomicUsize::new(0),
+            refused_datagrams: AtomicUsize::new(0),
             settings,
             tls,
         }
     }
 
-    /// Datagram queries not worked on because too many waited, since the start.
+    /// Datagram queries refused because too many waited, since the start.
     #[must_use]
-    pub fn dropped_datagrams(&self) -> usize {
-        self.dropped_datagrams.load(Ordering::Relaxed)
+    pub fn refused_datagrams(&self) -> usize {
+        self.refused_datagrams.load(Ordering::Relaxed)
     }
 
-    pub(super) fn count_dropped_datagram(&self) {
-        self.dropped_datagrams.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_refused_datagram(&self) {
+        self.refused_datagrams.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -25,7 +25,8 @@ pub struct Settings {
     pub connections_per_client_max: usize,
     /// Queries of one connection being worked on at once; more are read when some are answered.
     pub queries_per_connection_max: usize,
-    /// Queries that wait for an upstream at once on the datagram listeners of one worker.
+    /// Queries that wait for an upstream at once on one datagram listener of one worker; over it
+    /// they are refused. How many may wait in all, and for one client, is the handler's to say.
     pub datagram_pending_max: usize,
     /// How long clients may take over a query and a reply.
     pub patience: Patience,

@@ -247,4 +247,14 @@ impl<U: Exchange> Handler for Resolver<U> {
             Err(failure) => reply::failure(reply, &query, &client, &failure, &now, out),
         }
     }
+
+    fn decline(&self, pending: Pending, out: &mut Vec<u8>) -> Answer {
+        let Pending { octets, client, .. } = pending;
+        let Ok(query) = Query::peek(&octets) else {
+            return Answer::default();
+        };
+        let failure = Failure::Overloaded("too many queries are waiting for upstreams");
+        let now = Now::read();
+        reply::failure(&self.shared.reply, &query, &client, &failure, &now, out)
+    }
 }

@@ -108,6 +108,11 @@ impl Handler for Canned {
         out.extend(reply_to(&query));
         Answer { ttl_s: TTL_S }
     }
+
+    fn decline(&self, query: Vec<u8>, out: &mut Vec<u8>) -> Answer {
+        out.extend(refusal_of(&query));
+        Answer::default()
+    }
 }
 
 fn query(id: u16, label: &str) -> Vec<u8> {
@@ -122,6 +127,13 @@ fn query(id: u16, label: &str) -> Vec<u8> {
 fn reply_to(query: &[u8]) -> Vec<u8> {
     let mut reply = query.to_vec();
     reply[2] |= 0x80;
+    reply
+}
+
+/// What the canned handler says when it is told to refuse: SERVFAIL.
+fn refusal_of(query: &[u8]) -> Vec<u8> {
+    let mut reply = reply_to(query);
+    reply[3] |= 2;
     reply
 }
 
