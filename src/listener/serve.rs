@@ -175,6 +175,8 @@ async fn accept<H: Handler>(
             () = &mut stopping => break,
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => note_end(ended),
             accepted = listener.accept() => match accepted {
+                // Hung up on before it costs a handshake or an idle client's place.
+                Ok((_, stranger)) if !service.handler.admits(stranger.ip()) => {}
                 Ok((tcp, address)) => {
                     let client = Client { address, transport };
                     let connections = &service.shared.connections;

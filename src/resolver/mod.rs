@@ -16,7 +16,7 @@ mod scrub;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 
@@ -186,6 +186,10 @@ impl<U: Exchange> Resolver<U> {
 
 impl<U: Exchange> Handler for Resolver<U> {
     type Pending = Pending;
+
+    fn admits(&self, address: IpAddr) -> bool {
+        self.shared.access.load().allows(address)
+    }
 
     fn try_answer(&self, octets: &[u8], client: &Client, out: &mut Vec<u8>) -> Attempt<Pending> {
         let shared = &*self.shared;

@@ -8,10 +8,10 @@ mod udp;
 
 use std::{
     collections::HashSet,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Once,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,8 @@ struct Canned {
     open: watch::Sender<HashSet<Vec<u8>>>,
     asked: AtomicUsize,
     waiting: watch::Sender<usize>,
+    /// Whether everybody is a stranger.
+    turns_away: AtomicBool,
 }
 
 const LARGE_OCTETS: usize = 60_000;
@@ -79,6 +81,10 @@ impl Drop for Wait<'_> {
 
 impl Handler for Canned {
     type Pending = Vec<u8>;
+
+    fn admits(&self, _: IpAddr) -> bool {
+        !self.turns_away.load(Ordering::Relaxed)
+    }
 
     fn try_answer(&self, query: &[u8], _: &Client, out: &mut Vec<u8>) -> Attempt<Vec<u8>> {
         if query.len() < 12 || query[2] & 0x80 != 0 {
