@@ -5,6 +5,7 @@
 //! listener, then the receipt.
 
 mod certificate;
+mod descriptors;
 mod log;
 mod receipt;
 mod worker;
@@ -31,6 +32,7 @@ use crate::{
     upstream::{self, SetupError, Upstreams},
 };
 use certificate::Keeper;
+use descriptors::Descriptors;
 
 /// Workers at most: beyond it a home or office has no use for more, each costs sockets and
 /// upstream connections.
@@ -74,13 +76,19 @@ pub fn run(options: &Options) -> Result<(), Error> {
     log::start(settings.log);
 
     // What can be wrong is found out before anything runs, so that each mistake is one line.
-    let asked = Arc::new(Upstreams::new(&settings.upstream)?);
+    let asked = Upstreams::new(&settings.upstream)?;
     let encrypted = !(settings.listen.dot.is_empty()
         && settings.listen.doh.is_empty()
         && settings.listen.doq.is_empty());
     let workers = thread::available_parallelism()
         .map_or(1, NonZeroUsize::get)
         .min(WORKERS_MAX);
+    let descriptors = Descriptors {
+        limit: descriptors::raise_limit(),
+        workers,
+    };
+    let share = descriptors.share(&settings);
+    let asked = Arc::new(asked.with_udp_sockets_max(share.udp_sockets_max));
     let (keeper, tls) = if encrypted {
         let (keeper, key) = Keeper::start(&settings)?;
         (Some(keeper), Some(ServerTls::new(key)?))
@@ -95,7 +103,11 @@ pub fn run(options: &Options) -> Result<(), Error> {
         Access::new(settings.access.clone()),
         reply::Settings::new(settings.listen.idle),
     ));
-    let listeners = Arc::new(listener::Shared::new(settings.listen.clone(), tls));
+    let listen = listener::Settings {
+        connections_max: share.connections_max,
+        ..settings.listen.clone()
+    };
+    let listeners = Arc::new(listener::Shared::new(listen, tls));
     let (stop, stopped) = watch::channel(false);
     let (upstreams, upstreams_seen) = watch::channel(asked);
     let (alive, ended) = mpsc::channel(1);
@@ -121,6 +133,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         options,
         surroundings,
         settings,
+        descriptors,
         shared,
         listeners,
         keeper,
@@ -146,6 +159,7 @@ struct Running<'a> {
     options: &'a Options,
     surroundings: Surroundings,
     settings: Settings,
+    descriptors: Descriptors,
     shared: Arc<resolver::Shared>,
     listeners: Arc<listener::Shared>,
     keeper: Option<Keeper>,
@@ -197,7 +211,10 @@ impl Running<'_> {
 
     fn apply(&mut self, settings: Settings) {
         let upstreams = match Upstreams::new(&settings.upstream) {
-            Ok(upstreams) => Arc::new(upstreams),
+            Ok(upstreams) => {
+                let share = self.descriptors.share(&settings);
+                Arc::new(upstreams.with_udp_sockets_max(share.udp_sockets_max))
+            }
             Err(error) => {
                 error!("the configuration stays as it was: {error}");
                 return;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use nix::errno::Errno;
 use quinn::EndpointConfig;
 use rustls::ServerConfig;
 use tokio::{
@@ -194,6 +195,9 @@ async fn accept<H: Handler>(
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::debug!(%error, transport = transport.label(), "cannot accept");
+                    if is_out_of_descriptors(&error) {
+                        service.shared.connections.free_descriptor();
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -212,6 +216,12 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
+}
+
+/// Whether the process or the system has no file descriptor left.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE))
 }
 
 /// One accepted TCP connection.
