@@ -5,7 +5,7 @@
 //! [`Handler::finish`] may wait for upstreams. Both are total: a failure is a reply too, so no
 //! listener knows an rcode. This room knows no implementer and no caller.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The ways in which queries arrive and leave, listed once for code, logs and metric labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,6 +92,10 @@ pub trait Handler: Send + Sync + 'static {
     /// What the second step needs to know from the first; it owns all it holds.
     type Pending: Send + 'static;
 
+    /// Whether anybody at this address may ask at all. A connection from elsewhere costs no
+    /// handshake and takes nobody's place. Asked for each connection, not for each query.
+    fn admits(&self, address: IpAddr) -> bool;
+
     /// Answers from memory, or says what else is needed. Never waits; does not allocate when it
     /// answers from the cache and `out` has room.
     ///
@@ -112,6 +116,9 @@ pub trait Handler: Send + Sync + 'static {
         pending: Self::Pending,
         out: &mut Vec<u8>,
     ) -> impl Future<Output = Answer> + Send;
+
+    /// Appends the reply that says that too much is going on to wait for this answer. Never waits.
+    fn decline(&self, pending: Self::Pending, out: &mut Vec<u8>) -> Answer;
 }
 
 /// The most octets of reply one datagram carries, whatever the client offers: it fits an IPv6

@@ -59,13 +59,19 @@ impl Access {
         }
     }
 
-    /// Whether a client at `address` may ask one more query at `now`. Loopback has no rate.
-    pub fn admit(&self, address: IpAddr, now: Instant) -> Admission {
+    /// Whether a client at `address` may ask anything at all.
+    pub fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let allowed = |network: &Network| network.contains(address);
-        if !self.settings.allow.iter().any(allowed) {
+        self.settings.allow.iter().any(allowed)
+    }
+
+    /// Whether a client at `address` may ask one more query at `now`. Loopback has no rate.
+    pub fn admit(&self, address: IpAddr, now: Instant) -> Admission {
+        if !self.allows(address) {
             return Admission::NotAllowed;
         }
+        let address = address.to_canonical();
         match &self.buckets {
             Some(buckets) if !address.is_loopback() => self.take(buckets, address, now),
             _ => Admission::Granted,

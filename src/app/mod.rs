@@ -6,6 +6,7 @@
 
 mod anchors;
 mod certificate;
+mod descriptors;
 mod log;
 mod receipt;
 mod worker;
@@ -35,6 +36,7 @@ use crate::{
 };
 use anchors::AnchorKeeper;
 use certificate::Keeper;
+use descriptors::Descriptors;
 use worker::Alive;
 
 /// Workers at most: beyond it a home or office has no use for more, each costs sockets and
@@ -82,7 +84,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     log::start(settings.log);
 
     // What can be wrong is found out before anything runs, so that each mistake is one line.
-    let asked = Arc::new(Upstreams::new(&settings.upstream)?);
+    let asked = Upstreams::new(&settings.upstream)?;
     let anchors = AnchorKeeper::start(&settings)?;
     let dnssec_line = if settings.dnssec.validate {
         anchors.describe()
@@ -95,6 +97,12 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let workers = thread::available_parallelism()
         .map_or(1, NonZeroUsize::get)
         .min(WORKERS_MAX);
+    let descriptors = Descriptors {
+        limit: descriptors::raise_limit(),
+        workers,
+    };
+    let share = descriptors.share(&settings);
+    let asked = Arc::new(asked.with_udp_sockets_max(share.udp_sockets_max));
     let bound = listener::bind(&settings.listen, workers)?;
     let listening = bound.addresses();
     // After the ports, so that a second instance makes no authority before it finds them taken.
@@ -111,7 +119,11 @@ pub fn run(options: &Options) -> Result<(), Error> {
         reply::Settings::new(settings.listen.idle),
         settings.dnssec.validate.then(|| anchors.settings()),
     ));
-    let listeners = Arc::new(listener::Shared::new(settings.listen.clone(), tls));
+    let listen = listener::Settings {
+        connections_max: share.connections_max,
+        ..settings.listen.clone()
+    };
+    let listeners = Arc::new(listener::Shared::new(listen, tls));
     let runtime = Builder::new_current_thread().enable_all().build()?;
     // From here on a signal is a request, and no longer the end of a process half started.
     let signals = {
@@ -153,6 +165,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         settings,
         current,
         dnssec_line,
+        descriptors,
         shared,
         listeners,
         keeper,
@@ -195,6 +208,7 @@ struct Running<'a> {
     /// Tells those who follow the settings.
     current: watch::Sender<Arc<Settings>>,
     dnssec_line: String,
+    descriptors: Descriptors,
     shared: Arc<resolver::Shared>,
     listeners: Arc<listener::Shared>,
     keeper: Option<Keeper>,
@@ -249,7 +263,10 @@ impl Running<'_> {
 
     fn apply(&mut self, settings: Settings) {
         let upstreams = match Upstreams::new(&settings.upstream) {
-            Ok(upstreams) => Arc::new(upstreams),
+            Ok(upstreams) => {
+                let share = self.descriptors.share(&settings);
+                Arc::new(upstreams.with_udp_sockets_max(share.udp_sockets_max))
+            }
             Err(error) => {
                 error!("the configuration stays as it was: {error}");
                 return;

@@ -304,7 +304,7 @@ fn bind_pair(
                 bound.addresses.push((stream, address));
                 return Ok(());
             }
-            Err(BindError::Taken { .. }) if tries > 0 => {}
+            Err(BindError::Taken { .. } | BindError::Twice { .. }) if tries > 0 => {}
             Err(error) => return Err(error),
         }
     }
@@ -486,6 +486,23 @@ mod tests {
             ..nothing()
         };
         assert_eq!(bind(&fine, 1).unwrap().addresses().len(), 2);
+    }
+
+    #[test]
+    fn a_free_port_whose_other_half_is_ours_already_is_tried_again() {
+        let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let mut bound = Bound {
+            addresses: Vec::new(),
+            workers: vec![WorkerSockets::default()],
+        };
+        // Half of what the system may give.
+        for port in (1024..u16::MAX).filter(|port| port / 2 % 2 == 0) {
+            let taken = with_port(address, port);
+            bound.addresses.push((Transport::Tls, taken));
+        }
+        for _ in 0..20 {
+            bind_pair(&mut bound, Transport::Udp, Transport::Tcp, address).unwrap();
+        }
     }
 
     #[test]

@@ -92,14 +92,10 @@ impl Connections {
             None
         };
         if let Some(whose) = full {
-            let Some(id) = table.longest_idle(whose) else {
+            let theirs = |entry: &Entry| whose.is_none_or(|client| entry.client == client);
+            if !self.evict(&mut table, theirs) {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 return None;
-            };
-            if let Some(entry) = table.remove(id) {
-                self.count(entry.transport).fetch_sub(1, Ordering::Relaxed);
-                self.evicted.fetch_add(1, Ordering::Relaxed);
-                entry.evict.notify_one();
             }
         }
         let entry = Arc::new(Entry {
@@ -121,6 +117,28 @@ impl Connections {
         })
     }
 
+    /// Closes the connection that has been idle longest among those with a file descriptor of their
+    /// own, because the process has none left. Whether there was one.
+    pub(super) fn free_descriptor(&self) -> bool {
+        let has_own = |entry: &Entry| {
+            matches!(
+                entry.transport,
+                Transport::Tcp | Transport::Tls | Transport::Https
+            )
+        };
+        self.evict(&mut self.table(), has_own)
+    }
+
+    fn evict(&self, table: &mut Table, among: impl Fn(&Entry) -> bool) -> bool {
+        let evicted = table.longest_idle(among).and_then(|id| table.remove(id));
+        if let Some(entry) = &evicted {
+            self.count(entry.transport).fetch_sub(1, Ordering::Relaxed);
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+            entry.evict.notify_one();
+        }
+        evicted.is_some()
+    }
+
     fn count(&self, transport: Transport) -> &AtomicUsize {
         self.open
             .get(transport as usize)
@@ -136,10 +154,10 @@ impl Connections {
 impl Table {
     /// Looks at every entry: only when there is no room, and then it is some microseconds beside
     /// the handshake that the newcomer costs.
-    fn longest_idle(&self, of: Option<IpAddr>) -> Option<u64> {
+    fn longest_idle(&self, among: impl Fn(&Entry) -> bool) -> Option<u64> {
         self.entries
             .iter()
-            .filter(|(_, entry)| of.is_none_or(|client| entry.client == client))
+            .filter(|(_, entry)| among(entry))
             .filter(|(_, entry)| !entry.busy.load(Ordering::Relaxed))
             .min_by_key(|(id, entry)| (entry.active_s.load(Ordering::Relaxed), **id))
             .map(|(id, _)| *id)
@@ -259,6 +277,24 @@ mod tests {
                 .is_none()
         );
         assert_eq!(connections.refused(), 1);
+    }
+
+    #[test]
+    fn a_descriptor_comes_from_the_longest_idle_that_has_one() {
+        let connections = connections(10, 10);
+        let quic = connections
+            .admit(from("192.0.2.1"), Transport::Quic)
+            .unwrap();
+        let busy = connections
+            .admit(from("192.0.2.2"), Transport::Tcp)
+            .unwrap();
+        busy.note(true);
+        let idle = connections
+            .admit(from("192.0.2.3"), Transport::Https)
+            .unwrap();
+        assert!(connections.free_descriptor());
+        assert!(is_evicted(&idle) && !is_evicted(&quic) && !is_evicted(&busy));
+        assert!(!connections.free_descriptor());
     }
 
     #[test]

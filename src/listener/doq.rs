@@ -1,6 +1,6 @@
 //! DNS over dedicated QUIC connections (RFC 9250): one query per stream.
 
-use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::Pin, task::Poll};
 
 use quinn::{Connection, ReadError, ReadToEndError, RecvStream, SendStream, VarInt};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
@@ -22,12 +22,6 @@ const PROTOCOL_ERROR: VarInt = VarInt::from_u32(0x2);
 const REQUEST_CANCELLED: VarInt = VarInt::from_u32(0x3);
 /// The client asks for more than we give.
 const EXCESSIVE_LOAD: VarInt = VarInt::from_u32(0x4);
-
-/// How long a query, with the end of its stream, may take once the stream is open.
-const REST_OF_QUERY: Duration = Duration::from_secs(5);
-
-/// How long a reply may wait for the client to make room for it.
-const WRITE_STALL: Duration = Duration::from_secs(5);
 
 /// Streams taken before other tasks of the worker have a turn.
 pub(super) const STREAMS_PER_TURN: usize = 32;
@@ -167,7 +161,8 @@ struct Exchange<H> {
 
 impl<H: Handler> Exchange<H> {
     async fn run(mut self, mut send: SendStream, mut receive: RecvStream) {
-        let framed = match timeout(REST_OF_QUERY, receive.read_to_end(FRAME_MAX)).await {
+        let patience = self.service.shared.settings.patience;
+        let framed = match timeout(patience.query, receive.read_to_end(FRAME_MAX)).await {
             Ok(Ok(framed)) => framed,
             Ok(Err(ReadToEndError::TooLong)) => {
                 let _ = receive.stop(EXCESSIVE_LOAD);
@@ -211,7 +206,7 @@ impl<H: Handler> Exchange<H> {
                 }
             }
         }
-        match timeout(WRITE_STALL, send.write_all(&reply)).await {
+        match timeout(patience.reply, send.write_all(&reply)).await {
             Ok(Ok(())) => {
                 let _ = send.finish();
             }

@@ -31,7 +31,7 @@ use tokio::{
 };
 
 use super::{
-    QUERY_MAX_OCTETS,
+    Patience, QUERY_MAX_OCTETS,
     connections::Admission,
     doh::{self, Endpoint, Rejection, body_query, doh_request},
     serve::{DRAIN_MAX, Service, note_end, stopped},
@@ -68,15 +68,9 @@ const WITHDRAWN_FREE: usize = 128;
 /// Requests taken from one connection before they are answered; the rest come next turn.
 const REQUESTS_PER_TURN: usize = 128;
 
-/// How long a request's body may take.
-pub(super) const BODY: Duration = Duration::from_secs(5);
-
 /// What is read of a refused request's body, octets: all that a client sends before it hears that
 /// it is refused, since no window here is larger.
 const REFUSED_BODY_MAX_OCTETS: usize = 64 * 1024;
-
-/// How long a response may wait for the client to open its window a little.
-const WINDOW_STALL: Duration = Duration::from_secs(5);
 
 /// How long the goodbye may take.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -265,15 +259,11 @@ impl<H: Handler> Session<'_, H> {
         match read_head(endpoint, &head) {
             Err(rejection) => {
                 let reply = reject_request(endpoint, &head, rejection);
-                refuse_http2(respond, reply, body, tasks);
+                self.refuse_http2(respond, reply, body, tasks);
             }
             Ok(_) if full => {
-                refuse_http2(
-                    respond,
-                    reject(endpoint, Rejection::Unavailable),
-                    body,
-                    tasks,
-                );
+                let reply = reject(endpoint, Rejection::Unavailable);
+                self.refuse_http2(respond, reply, body, tasks);
             }
             Ok(doh::Request::Query(query)) => self.answer_http2_query(&query, respond, tasks),
             Ok(doh::Request::Body) => {
@@ -281,7 +271,7 @@ impl<H: Handler> Session<'_, H> {
                 match poll_body(&mut body, &mut context, &mut query) {
                     Poll::Ready(Ok(())) => self.answer_http2_query(&query, respond, tasks),
                     Poll::Ready(Err(Failure::Rejected(rejection))) => {
-                        refuse_http2(respond, reject(endpoint, rejection), body, tasks);
+                        self.refuse_http2(respond, reject(endpoint, rejection), body, tasks);
                     }
                     Poll::Ready(Err(Failure::Gone)) => return Fate::Withdrawn,
                     Poll::Pending => {
@@ -300,15 +290,34 @@ impl<H: Handler> Session<'_, H> {
 
     fn answer_http2_query(&self, query: &[u8], respond: SendResponse<Bytes>, tasks: &mut Tasks) {
         let handler = &self.service.handler;
+        let patience = self.service.shared.settings.patience;
         match try_query(&**handler, query, &self.client, self.endpoint) {
-            Outcome::Reply(reply) => send_http2(respond, reply, tasks),
+            Outcome::Reply(reply) => send_http2(respond, reply, patience, tasks),
             Outcome::Pending(pending) => {
                 let handler = Arc::clone(handler);
                 let endpoint = Arc::clone(self.endpoint);
-                tasks.spawn(
-                    async move { finish_http2(&*handler, pending, respond, &endpoint).await },
-                );
+                tasks.spawn(async move {
+                    finish_http2(&*handler, pending, respond, &endpoint, patience).await
+                });
             }
+        }
+    }
+
+    /// Sends a refusal, and lets the rest of the request's body come.
+    fn refuse_http2(
+        &self,
+        respond: SendResponse<Bytes>,
+        reply: Reply,
+        body: RecvStream,
+        tasks: &mut Tasks,
+    ) {
+        let patience = self.service.shared.settings.patience;
+        send_http2(respond, reply, patience, tasks);
+        if !body.is_end_stream() {
+            tasks.spawn(async move {
+                discard(body, patience).await;
+                Fate::Answered
+            });
         }
     }
 
@@ -394,7 +403,8 @@ impl<H: Handler> Session<'_, H> {
             return Err(Rejection::TooLarge);
         }
         let collecting = Limited::new(body, QUERY_MAX_OCTETS).collect();
-        let collected = timeout(BODY, collecting).await;
+        let patience = self.service.shared.settings.patience.query;
+        let collected = timeout(patience, collecting).await;
         let body = collected
             .map_err(|_| Rejection::Timeout)?
             .map_err(|error| {
@@ -516,11 +526,13 @@ async fn rest_of_http2<H: Handler>(
     endpoint: &Endpoint,
 ) -> Fate {
     let reading = poll_fn(|context| poll_body(&mut body, context, &mut query));
-    let reply = match timeout(BODY, reading).await {
+    let patience = service.shared.settings.patience;
+    let reply = match timeout(patience.query, reading).await {
         Ok(Ok(())) => match try_query(&*service.handler, &query, &client, endpoint) {
             Outcome::Reply(reply) => reply,
             Outcome::Pending(pending) => {
-                return finish_http2(&*service.handler, pending, respond, endpoint).await;
+                let handler = &*service.handler;
+                return finish_http2(handler, pending, respond, endpoint, patience).await;
             }
         },
         Ok(Err(Failure::Rejected(rejection))) => reject(endpoint, rejection),
@@ -528,10 +540,10 @@ async fn rest_of_http2<H: Handler>(
         Err(_) => reject(endpoint, Rejection::Timeout),
     };
     let fate = match begin_response(respond, reply) {
-        Some((stream, rest)) => send_when_open(stream, rest).await,
+        Some((stream, rest)) => send_when_open(stream, rest, patience).await,
         None => Fate::Answered,
     };
-    discard(body).await;
+    discard(body, patience).await;
     fate
 }
 
@@ -541,6 +553,7 @@ async fn finish_http2<H: Handler>(
     pending: H::Pending,
     mut respond: SendResponse<Bytes>,
     endpoint: &Endpoint,
+    patience: Patience,
 ) -> Fate {
     let reply = tokio::select! {
         biased;
@@ -548,33 +561,22 @@ async fn finish_http2<H: Handler>(
         reply = finish_query(handler, pending, endpoint) => reply,
     };
     match begin_response(respond, reply) {
-        Some((stream, body)) => send_when_open(stream, body).await,
+        Some((stream, body)) => send_when_open(stream, body, patience).await,
         None => Fate::Answered,
     }
 }
 
 /// Sends a response now when the client's window has room, else in a task.
-fn send_http2(respond: SendResponse<Bytes>, reply: Reply, tasks: &mut Tasks) {
+fn send_http2(respond: SendResponse<Bytes>, reply: Reply, patience: Patience, tasks: &mut Tasks) {
     if let Some((stream, body)) = begin_response(respond, reply) {
-        tasks.spawn(send_when_open(stream, body));
-    }
-}
-
-/// Sends a refusal, and lets the rest of the request's body come.
-fn refuse_http2(respond: SendResponse<Bytes>, reply: Reply, body: RecvStream, tasks: &mut Tasks) {
-    send_http2(respond, reply, tasks);
-    if !body.is_end_stream() {
-        tasks.spawn(async move {
-            discard(body).await;
-            Fate::Answered
-        });
+        tasks.spawn(send_when_open(stream, body, patience));
     }
 }
 
 /// Reads the rest of a body that nobody wants, within bounds. To reset the stream instead would
 /// be right too (RFC 9113, section 8.1), but curl 7.88, which Debian 12 has, then reports an error
 /// of the connection in place of the status.
-async fn discard(mut body: RecvStream) {
+async fn discard(mut body: RecvStream, patience: Patience) {
     let reading = async {
         let mut octets: usize = 0;
         while let Some(Ok(data)) = body.data().await {
@@ -586,7 +588,7 @@ async fn discard(mut body: RecvStream) {
         }
     };
     // A body that does not end is cut off when the stream is dropped.
-    let _ = timeout(BODY, reading).await;
+    let _ = timeout(patience.query, reading).await;
 }
 
 /// Sends the head, and the body too when the window has room for it; otherwise returns what is
@@ -604,27 +606,37 @@ fn begin_response(
     None
 }
 
-/// Sends a body as the client's window makes room for it. Streams share the connection's window,
-/// so each takes what it is given rather than wait for all it needs.
-async fn send_when_open(mut stream: SendStream<Bytes>, mut body: Bytes) -> Fate {
+/// Sends a body as the client's window makes room for it, and gives up when all of it has not left
+/// in time, however steadily the client opens its window an octet.
+async fn send_when_open(
+    mut stream: SendStream<Bytes>,
+    mut body: Bytes,
+    patience: Patience,
+) -> Fate {
+    let sending = send_all(&mut stream, &mut body);
+    if let Ok(fate) = timeout(patience.reply, sending).await {
+        return fate;
+    }
+    stream.send_reset(Reason::CANCEL);
+    Fate::Answered
+}
+
+/// Streams share the connection's window, so each takes what it is given rather than wait for all
+/// it needs.
+async fn send_all(stream: &mut SendStream<Bytes>, body: &mut Bytes) -> Fate {
     loop {
         stream.reserve_capacity(body.len());
         let room = stream.capacity();
         if room >= body.len() {
-            let _ = stream.send_data(body, true);
+            let _ = stream.send_data(std::mem::take(body), true);
             return Fate::Answered;
         }
         if room > 0 && stream.send_data(body.split_to(room), false).is_err() {
             return Fate::Withdrawn;
         }
-        let more = poll_fn(|context| stream.poll_capacity(context));
-        match timeout(WINDOW_STALL, more).await {
-            Ok(Some(Ok(_))) => {}
-            Ok(Some(Err(_)) | None) => return Fate::Withdrawn,
-            Err(_) => {
-                stream.send_reset(Reason::CANCEL);
-                return Fate::Answered;
-            }
+        match poll_fn(|context| stream.poll_capacity(context)).await {
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return Fate::Withdrawn,
         }
     }
 }

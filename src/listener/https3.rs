@@ -1,6 +1,6 @@
 //! DNS over HTTPS on HTTP/3 (RFC 8484, RFC 9114).
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 
 use bytes::{Buf, Bytes};
 use h3::{
@@ -16,23 +16,25 @@ use super::{
     doh::{Endpoint, Rejection, Request, body_query},
     doq::STREAMS_PER_TURN,
     https::{
-        BODY, HEADERS_MAX_OCTETS, Outcome, Reply, finish_query, read_head, reject_request,
-        try_query,
+        HEADERS_MAX_OCTETS, Outcome, Reply, finish_query, read_head, reject_request, try_query,
     },
     quic::Newcomer,
     serve::{DRAIN_MAX, Service, note_end, stopped},
 };
-use crate::handler::{Client, Handler};
+use crate::{
+    handler::{Client, Handler},
+    net::http3,
+};
 
 /// RFC 9114, section 8.1.
 const H3_NO_ERROR: VarInt = VarInt::from_u32(0x100);
 const H3_EXCESSIVE_LOAD: VarInt = VarInt::from_u32(0x107);
 
-/// How long a response may wait for the client to make room for it.
-const WRITE_STALL: Duration = Duration::from_secs(5);
+/// What one request's stream may carry, octets: headers, a query, and the frames around them with
+/// room for those that clients make up to keep servers tolerant (RFC 9114, section 7.2.8).
+const STREAM_MAX_OCTETS: usize = HEADERS_MAX_OCTETS as usize + QUERY_MAX_OCTETS + 1024;
 
-type Streams = h3_quinn::Connection;
-type Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+type Stream = RequestStream<http3::BothWays, Bytes>;
 
 /// Serves one connection, from its handshake to its end.
 pub(super) async fn converse<H: Handler>(
@@ -59,7 +61,7 @@ pub(super) async fn converse<H: Handler>(
         connection.close(H3_EXCESSIVE_LOAD, b"no room");
         return;
     };
-    let streams = h3_quinn::Connection::new(connection.clone());
+    let streams = http3::Connection::new(connection.clone(), STREAM_MAX_OCTETS);
     let mut builder = h3::server::builder();
     builder
         .max_field_section_size(HEADERS_MAX_OCTETS.into())
@@ -86,7 +88,7 @@ pub(super) async fn converse<H: Handler>(
 
 struct Session<H> {
     connection: Connection,
-    http: h3::server::Connection<Streams, Bytes>,
+    http: h3::server::Connection<http3::Connection, Bytes>,
     client: Client,
     service: Service<H>,
     endpoint: Arc<Endpoint>,
@@ -152,14 +154,18 @@ struct Exchange<H> {
 }
 
 impl<H: Handler> Exchange<H> {
-    async fn run(self, request: RequestResolver<Streams, Bytes>) {
-        let Ok(Ok((request, mut stream))) = timeout(BODY, request.resolve_request()).await else {
+    async fn run(self, request: RequestResolver<http3::Connection, Bytes>) {
+        let patience = self.service.shared.settings.patience;
+        let Ok(resolved) = timeout(patience.query, request.resolve_request()).await else {
+            return;
+        };
+        let Ok((request, mut stream)) = resolved else {
             return;
         };
         let (head, ()) = request.into_parts();
         let query = match read_head(&self.endpoint, &head) {
             Ok(Request::Query(query)) => Ok(query),
-            Ok(Request::Body) => match timeout(BODY, read_body(&mut stream)).await {
+            Ok(Request::Body) => match timeout(patience.query, read_body(&mut stream)).await {
                 Ok(Some(result)) => result,
                 // Reset, or lost with its connection.
                 Ok(None) => return,
@@ -174,11 +180,12 @@ impl<H: Handler> Exchange<H> {
                 Outcome::Pending(pending) => finish_query(handler, pending, &self.endpoint).await,
             },
             Err(rejection) => {
+                // Nothing is wrong with what comes too late to be wanted (RFC 9114, section 4.1).
                 stream.stop_sending(Code::H3_NO_ERROR);
                 reject_request(&self.endpoint, &head, rejection)
             }
         };
-        if timeout(WRITE_STALL, respond(&mut stream, reply))
+        if timeout(patience.reply, respond(&mut stream, reply))
             .await
             .is_err()
         {

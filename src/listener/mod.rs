@@ -31,7 +31,7 @@ pub use bind::{BindError, Bound, WorkerSockets, bind};
 pub use connections::Connections;
 pub use doh::{Rejection, Request, body_query, doh_request};
 pub use serve::{DRAIN_MAX, Shared, serve};
-pub use settings::Settings;
+pub use settings::{Patience, Settings};
 
 /// The longest query taken from any transport, octets. A query is a question and a few options;
 /// 4096 octets hold the longest name with the fullest padding and cookies many times over, while

@@ -57,6 +57,11 @@ pub(super) async fn listen<H: Handler>(
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => note_end(ended),
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { break };
+                let address = incoming.remote_address().ip();
+                if !service.handler.admits(address) {
+                    incoming.refuse();
+                    continue;
+                }
                 let Some(incoming) = let_in(incoming, &handshakes) else { continue };
                 let newcomer = Newcomer {
                     client: Client { address: incoming.remote_address(), transport },

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use nix::errno::Errno;
 use quinn::EndpointConfig;
 use rustls::ServerConfig;
 use tokio::{
@@ -31,8 +32,9 @@ use crate::{
     },
 };
 
-/// How long queries in flight may take to finish once truename is told to stop: longer than any
-/// query waits for an upstream, shorter than the patience of service managers.
+/// How long queries in flight may take to finish once truename is told to stop: longer than a query
+/// waits for an upstream unless a longer time is configured, in which case the slowest are cut off;
+/// shorter than the patience of service managers.
 pub const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// How long a listener rests when the system has no descriptor or memory for a connection.
@@ -53,7 +55,7 @@ pub struct Shared {
     pub(super) endpoint: EndpointConfig,
     pub(super) doq: Option<quinn::ServerConfig>,
     pub(super) doh3: Option<quinn::ServerConfig>,
-    dropped_datagrams: AtomicUsize,
+    refused_datagrams: AtomicUsize,
 }
 
 impl Shared {
@@ -77,20 +79,20 @@ impl Shared {
             doh3: tls
                 .as_ref()
                 .map(|tls| server_config(&tls.doh3, http3_limits)),
-            dropped_datagrams: AtomicUsize::new(0),
+            refused_datagrams: AtomicUsize::new(0),
             settings,
             tls,
         }
     }
 
-    /// Datagram queries not worked on because too many waited, since the start.
+    /// Datagram queries refused because too many waited, since the start.
     #[must_use]
-    pub fn dropped_datagrams(&self) -> usize {
-        self.dropped_datagrams.load(Ordering::Relaxed)
+    pub fn refused_datagrams(&self) -> usize {
+        self.refused_datagrams.load(Ordering::Relaxed)
     }
 
-    pub(super) fn count_dropped_datagram(&self) {
-        self.dropped_datagrams.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_refused_datagram(&self) {
+        self.refused_datagrams.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -174,6 +176,8 @@ async fn accept<H: Handler>(
             () = &mut stopping => break,
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => note_end(ended),
             accepted = listener.accept() => match accepted {
+                // Hung up on before it costs a handshake or an idle client's place.
+                Ok((_, stranger)) if !service.handler.admits(stranger.ip()) => {}
                 Ok((tcp, address)) => {
                     let client = Client { address, transport };
                     let connections = &service.shared.connections;
@@ -191,6 +195,9 @@ async fn accept<H: Handler>(
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::debug!(%error, transport = transport.label(), "cannot accept");
+                    if is_out_of_descriptors(&error) {
+                        service.shared.connections.free_descriptor();
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -209,6 +216,12 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
+}
+
+/// Whether the process or the system has no file descriptor left.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE))
 }
 
 /// One accepted TCP connection.

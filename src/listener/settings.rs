@@ -25,8 +25,33 @@ pub struct Settings {
     pub connections_per_client_max: usize,
     /// Queries of one connection being worked on at once; more are read when some are answered.
     pub queries_per_connection_max: usize,
-    /// Queries that wait for an upstream at once on the datagram listeners of one worker.
+    /// Queries that wait for an upstream at once on one datagram listener of one worker; over it
+    /// they are refused. How many may wait in all, and for one client, is the handler's to say.
     pub datagram_pending_max: usize,
+    /// How long clients may take over a query and a reply.
+    pub patience: Patience,
+}
+
+/// How long clients may take. Each span begins once and is not begun again by an octet that comes
+/// or leaves, so that nobody holds a connection by dripping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For the rest of a query, or of a request's content, once it has begun.
+    pub query: Duration,
+    /// For a reply to leave. The largest takes so long at 35 kbit/s.
+    pub reply: Duration,
+    /// For a stream of replies to move at all when the connection can hold no more of them.
+    pub stall: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            query: Duration::from_secs(5),
+            reply: Duration::from_secs(15),
+            stall: Duration::from_secs(5),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -50,6 +75,7 @@ impl Default for Settings {
             connections_per_client_max: 512,
             queries_per_connection_max: 100,
             datagram_pending_max: 4096,
+            patience: Patience::default(),
         }
     }
 }

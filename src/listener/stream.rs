@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    HEADER_OCTETS, QUERY_MAX_OCTETS,
+    HEADER_OCTETS, Patience, QUERY_MAX_OCTETS,
     connections::Admission,
     serve::{DRAIN_MAX, Service, note_end, stopped},
     turn::{LENGTH_OCTETS, finish_framed, give_spare, poll_read_into, take_spare, try_framed},
@@ -40,12 +40,6 @@ const OUTPUT_MAX_OCTETS: usize = 128 * 1024;
 
 /// How long a new connection may stay silent. Clients connect because they have a question.
 const FIRST_QUERY: Duration = Duration::from_secs(10);
-
-/// How long the rest of a query may take once its first octet is here.
-const REST_OF_QUERY: Duration = Duration::from_secs(5);
-
-/// How long a client may leave replies unread when the connection can hold no more of them.
-const WRITE_STALL: Duration = Duration::from_secs(5);
 
 /// How long the last octets (TLS's goodbye) may take.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -70,10 +64,13 @@ pub(super) async fn converse<IO, H>(
         admission,
         pending_max: settings.queries_per_connection_max,
         idle: settings.idle,
+        patience: settings.patience,
         input: Vec::new(),
         taken: 0,
+        begun: None,
         output: Vec::new(),
         written: 0,
+        late: None,
         flushed: true,
         pending: JoinSet::new(),
         reads: true,
@@ -114,12 +111,17 @@ struct Conversation<'a, IO, H: Handler> {
     admission: &'a Admission,
     pending_max: usize,
     idle: Duration,
+    patience: Patience,
     /// What was read; the first `taken` octets are done with.
     input: Vec<u8>,
     taken: usize,
+    /// Since when the query that is not complete yet has been coming.
+    begun: Option<Instant>,
     /// Replies; the first `written` octets have left.
     output: Vec<u8>,
     written: usize,
+    /// Up to which octet of `output` replies must leave, and since when they have been there.
+    late: Option<(usize, Instant)>,
     /// Whether what was written has also left TLS's own buffer.
     flushed: bool,
     pending: JoinSet<Vec<u8>>,
@@ -127,7 +129,8 @@ struct Conversation<'a, IO, H: Handler> {
     /// shutdown.
     reads: bool,
     answered_one: bool,
-    /// When something last went forward.
+    /// When a query was last complete, or a reply last went forward. What merely trickles in is no
+    /// progress: a connection is not kept alive by it.
     changed: Instant,
     asleep: Pin<Box<Sleep>>,
 }
@@ -145,7 +148,10 @@ where
         let mut budget = QUERIES_PER_TURN;
         let mut progress = false;
         loop {
-            progress |= self.answer(&mut budget);
+            if self.answer(&mut budget) {
+                progress = true;
+                self.begun = None;
+            }
             // After answering, so that the tasks just started can wake this one.
             progress |= self.collect(context);
             if budget == 0 || !self.has_room() || !self.reads {
@@ -153,7 +159,7 @@ where
             }
             match poll_read_into(&mut self.io, context, &mut self.input) {
                 Poll::Ready(Ok(0)) => self.reads = false,
-                Poll::Ready(Ok(_)) => progress = true,
+                Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Lost),
                 Poll::Pending => break,
             }
@@ -169,6 +175,7 @@ where
                 .note(!self.pending.is_empty() || self.unwritten());
         }
         self.release();
+        self.note_waits();
         if !self.reads && self.pending.is_empty() && !self.unwritten() && !self.has_frame() {
             return Poll::Ready(End::Done);
         }
@@ -264,26 +271,56 @@ where
         self.taken = 0;
         if self.backlog() == 0 {
             give_spare(std::mem::take(&mut self.output));
-            self.written = 0;
+            self.forget_written();
+        } else if self.written >= OUTPUT_MAX_OCTETS {
+            // A client that is always a little behind would otherwise make this grow for ever.
+            self.output.drain(..self.written);
+            self.forget_written();
+        }
+    }
+
+    fn forget_written(&mut self) {
+        if let Some((end, _)) = &mut self.late {
+            *end = end.saturating_sub(self.written);
+        }
+        self.written = 0;
+    }
+
+    /// Remembers since when what is incomplete or unsent has been so.
+    fn note_waits(&mut self) {
+        if self.input.is_empty() {
+            self.begun = None;
+        } else if self.begun.is_none() {
+            self.begun = Some(clock::instant());
+        }
+        if !self.unwritten() {
+            self.late = None;
+        } else if self
+            .late
+            .is_none_or(|(end, _)| self.written >= end && self.backlog() > 0)
+        {
+            // All that was there then has left: what came since has its own time.
+            self.late = Some((self.output.len(), clock::instant()));
         }
     }
 
     /// Ends the connection when the wait that is going on has lasted too long. One timer is moved
     /// forward when it fires, rather than for every query.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        let (patience, end) = if self.unwritten() {
-            (WRITE_STALL, End::Lost)
+        let (deadline, end) = if let Some((_, since)) = self.late {
+            let stalled = self.changed + self.patience.stall;
+            (stalled.min(since + self.patience.reply), End::Lost)
         } else if !self.pending.is_empty() {
             // The handler has a deadline of its own and always answers.
             return Poll::Pending;
-        } else if !self.input.is_empty() {
-            (REST_OF_QUERY, End::Done)
+        } else if let Some(begun) = self.begun {
+            (begun + self.patience.query, End::Done)
         } else if !self.answered_one {
-            (FIRST_QUERY.min(self.idle), End::Done)
+            (self.changed + FIRST_QUERY.min(self.idle), End::Done)
         } else {
-            (self.idle, End::Done)
+            (self.changed + self.idle, End::Done)
         };
-        let deadline = (self.changed + patience).into();
+        let deadline = deadline.into();
         if deadline < self.asleep.deadline() {
             self.asleep.as_mut().reset(deadline);
         }

@@ -4,12 +4,11 @@
 //! answered in place, and their replies leave with one system call. Only a miss becomes a task.
 
 use std::{
-    collections::HashMap,
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, SocketAddr},
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -27,7 +26,6 @@ use tokio::{
 
 use super::{
     HEADER_OCTETS, QUERY_MAX_OCTETS,
-    connections::client_prefix,
     serve::{Service, drain, note_end, stopped},
 };
 use crate::{
@@ -49,10 +47,6 @@ const SEND_WAIT: Duration = Duration::from_millis(5);
 /// not take the whole core.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-/// Queries of one client (IPv6: one /64) that wait for upstreams at once, on one worker. A client
-/// that has more out than this is not a stub but the drum of a pulsing attack (DNSBomb).
-const WAITING_PER_CLIENT_MAX: usize = 200;
-
 /// Runs one socket until told to stop, then lets waiting queries finish.
 pub(super) async fn listen<H: Handler>(
     socket: std::net::UdpSocket,
@@ -62,7 +56,6 @@ pub(super) async fn listen<H: Handler>(
     let datagrams = Arc::new(Datagrams::new(socket)?);
     let mut receiver = Receiver {
         datagrams: Arc::clone(&datagrams),
-        waiting: Arc::default(),
         tasks: JoinSet::new(),
         replies: Replies::default(),
         service,
@@ -200,7 +193,6 @@ impl Replies {
 struct Receiver<H: Handler> {
     datagrams: Arc<Datagrams>,
     service: Service<H>,
-    waiting: Arc<Waiting>,
     tasks: JoinSet<()>,
     replies: Replies,
 }
@@ -245,29 +237,33 @@ impl<H: Handler> Receiver<H> {
         let start = self.replies.octets.len();
         let handler = &self.service.handler;
         match handler.try_answer(query, &client, &mut self.replies.octets) {
-            Attempt::Answered(_) => {
-                let range = start..self.replies.octets.len();
-                self.replies.each.push((range, to));
-            }
+            Attempt::Answered(_) => self.keep_reply(start, to),
             Attempt::Malformed | Attempt::Refused => {}
-            Attempt::Pending(pending) => self.finish_later(pending, to),
+            Attempt::Pending(pending) => {
+                let pending_max = self.service.shared.settings.datagram_pending_max;
+                if self.tasks.len() < pending_max {
+                    self.finish_later(pending, to);
+                } else {
+                    // An answer, however short, keeps the client from asking again and again.
+                    handler.decline(pending, &mut self.replies.octets);
+                    self.keep_reply(start, to);
+                    self.service.shared.count_refused_datagram();
+                }
+            }
         }
     }
 
-    /// Starts a task for a reply that takes an upstream, if there is room for one more.
+    /// Keeps what was appended since `start` to be sent with the batch.
+    fn keep_reply(&mut self, start: usize, to: Destination) {
+        let range = start..self.replies.octets.len();
+        self.replies.each.push((range, to));
+    }
+
+    /// Starts a task for a reply that takes an upstream.
     fn finish_later(&mut self, pending: H::Pending, to: Destination) {
-        if self.tasks.len() >= self.service.shared.settings.datagram_pending_max {
-            self.service.shared.count_dropped_datagram();
-            return;
-        }
-        let Some(place) = Waiting::enter(&self.waiting, to.client.ip()) else {
-            self.service.shared.count_dropped_datagram();
-            return;
-        };
         let datagrams = Arc::clone(&self.datagrams);
         let handler = Arc::clone(&self.service.handler);
         self.tasks.spawn(async move {
-            let _place = place;
             let mut reply = Vec::new();
             handler.finish(pending, &mut reply).await;
             if let Err(error) = datagrams.send(&reply, &to)
@@ -331,47 +327,5 @@ impl<H: Handler> Receiver<H> {
         self.datagrams.socket.try_io(Interest::WRITABLE, || {
             sendmmsg(&self.datagrams.socket, batch, SendFlags::DONTWAIT).map_err(io::Error::from)
         })
-    }
-}
-
-/// How many queries of each client wait, on one worker. Bounded by the tasks of the listener.
-#[derive(Default)]
-struct Waiting(Mutex<HashMap<IpAddr, usize>>);
-
-impl Waiting {
-    fn enter(waiting: &Arc<Self>, client: IpAddr) -> Option<Place> {
-        let client = client_prefix(client);
-        let mut counts = waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(client).or_insert(0);
-        if *count >= WAITING_PER_CLIENT_MAX {
-            return None;
-        }
-        *count += 1;
-        Some(Place {
-            waiting: Arc::clone(waiting),
-            client,
-        })
-    }
-}
-
-/// One waiting query's place.
-struct Place {
-    waiting: Arc<Waiting>,
-    client: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self
-            .waiting
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.client) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                counts.remove(&self.client);
-            }
-        }
     }
 }

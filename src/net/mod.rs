@@ -8,6 +8,7 @@ pub mod client_quic;
 pub mod client_tls;
 pub mod doh;
 pub mod framing;
+pub mod http3;
 pub mod port_owner;
 pub mod server_quic;
 pub mod server_tls;

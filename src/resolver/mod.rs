@@ -18,7 +18,10 @@ mod scrub;
 mod tests;
 mod validate;
 
-use std::sync::{Arc, PoisonError, RwLock, atomic::AtomicUsize};
+use std::{
+    net::IpAddr,
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicUsize},
+};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -245,6 +248,10 @@ impl<U: Exchange> Resolver<U> {
 impl<U: Exchange> Handler for Resolver<U> {
     type Pending = Pending;
 
+    fn admits(&self, address: IpAddr) -> bool {
+        self.shared.access.load().allows(address)
+    }
+
     fn try_answer(&self, octets: &[u8], client: &Client, out: &mut Vec<u8>) -> Attempt<Pending> {
         let shared = &*self.shared;
         let now = Now::read();
@@ -304,5 +311,15 @@ impl<U: Exchange> Handler for Resolver<U> {
             Ok(stored) => reply::answer(reply, &query, &client, &stored.entry(), &now, out),
             Err(failure) => reply::failure(reply, &query, &client, &failure, &now, out),
         }
+    }
+
+    fn decline(&self, pending: Pending, out: &mut Vec<u8>) -> Answer {
+        let Pending { octets, client, .. } = pending;
+        let Ok(query) = Query::peek(&octets) else {
+            return Answer::default();
+        };
+        let failure = Failure::Overloaded("too many queries are waiting for upstreams");
+        let now = Now::read();
+        reply::failure(&self.shared.reply, &query, &client, &failure, &now, out)
     }
 }

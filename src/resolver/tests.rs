@@ -357,7 +357,9 @@ async fn strangers_are_refused_on_every_transport() {
             (reply.rcode, reply.extended_errors[0].0),
             (rcode::REFUSED, 18)
         );
+        assert!(!resolver.admits(client.address.ip()));
     }
+    assert!(resolver.admits("127.0.0.1".parse().unwrap()));
     assert_eq!(script.times_asked(), 0);
 }
 
@@ -380,6 +382,9 @@ async fn one_client_cannot_fill_the_waiting_room() {
         }
     }
     assert_eq!(places.len(), 200);
+    let mut out = Vec::new();
+    resolver.decline(places.remove(0), &mut out);
+    assert_eq!(read(&out).rcode, rcode::SERVFAIL);
 }
 
 #[tokio::test]

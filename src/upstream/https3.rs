@@ -2,7 +2,6 @@
 
 use bytes::{Buf, Bytes};
 use h3::{client::SendRequest, error::StreamError};
-use h3_quinn::OpenStreams;
 use http::Version;
 
 use super::{
@@ -10,19 +9,25 @@ use super::{
     https2::{self, Target},
     life::Life,
 };
-use crate::wire::Question;
+use crate::{
+    net::http3::{Connection, Opener},
+    wire::{MESSAGE_MAX_OCTETS, Question},
+};
 
 /// Unidirectional streams the upstream may open: HTTP/3's control stream, QPACK's two, and room
 /// for reserved kinds (RFC 9114, section 6.2).
 pub(super) const UNI_STREAMS_MAX: u32 = 8;
 /// The most octets of response headers; DoH needs a few hundred.
-const HEADERS_MAX_OCTETS: u64 = 16 * 1024;
+const HEADERS_MAX_OCTETS: u32 = 16 * 1024;
+/// The most octets of one response: headers, the longest message, and the frames around them, each
+/// of which takes a few octets.
+const STREAM_MAX_OCTETS: usize = HEADERS_MAX_OCTETS as usize + MESSAGE_MAX_OCTETS + 1024;
 
 /// A connection that carries queries.
 #[derive(Clone)]
 pub(super) struct Https3 {
     connection: quinn::Connection,
-    sender: SendRequest<OpenStreams, Bytes>,
+    sender: SendRequest<Opener, Bytes>,
     target: Target,
     life: Life,
 }
@@ -35,9 +40,9 @@ impl Https3 {
         life: Life,
     ) -> Result<Self, String> {
         let (mut driver, sender) = h3::client::builder()
-            .max_field_section_size(HEADERS_MAX_OCTETS)
+            .max_field_section_size(HEADERS_MAX_OCTETS.into())
             .send_grease(false)
-            .build(h3_quinn::Connection::new(connection.clone()))
+            .build(Connection::new(connection.clone(), STREAM_MAX_OCTETS))
             .await
             .map_err(|error| format!("no HTTP/3: {error}"))?;
         tokio::spawn(async move {

@@ -39,6 +39,7 @@ pub use error::{ExchangeError, Failure, Stage};
 pub use select::{SetupError, Upstreams};
 pub use settings::{Pin, Settings, Strategy, UpstreamSettings};
 pub use stamp::StampError;
+pub use udp::SOCKETS_MAX as UDP_SOCKETS_MAX;
 pub use url::{Overrides, UrlError, parse};
 
 use std::{

@@ -23,7 +23,7 @@ use super::{
     race::Race,
     settings::UpstreamSettings,
     tries::Tries,
-    udp::Udp,
+    udp::{self, Udp},
 };
 use crate::{
     clock,
@@ -37,9 +37,14 @@ const SILENCE_MAX: Duration = Duration::from_millis(1800);
 
 /// The upstreams of one worker.
 #[derive(Clone)]
+#[allow(
+    clippy::struct_field_names,
+    reason = "upstreams are what this is made of"
+)]
 pub struct Upstreams {
     upstreams: Vec<Arc<Upstream>>,
     timeout: Duration,
+    udp_sockets_max: usize,
 }
 
 /// An upstream that cannot be set up. The configuration is at fault.
@@ -82,19 +87,27 @@ impl Upstreams {
             .iter()
             .map(|upstream| Profile::new(upstream).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::with(profiles, settings.timeout))
+        Ok(Self::with(profiles, settings.timeout, udp::SOCKETS_MAX))
     }
 
     /// The same upstreams for another worker: connections of its own, everything else shared, so
     /// that a change of health is known to all and logged once.
     #[must_use]
     pub fn for_worker(&self) -> Self {
-        let profiles = self
-            .upstreams
+        Self::with(self.profiles(), self.timeout, self.udp_sockets_max)
+    }
+
+    /// The same upstreams, with at most so many sockets towards each of those on plain UDP.
+    #[must_use]
+    pub fn with_udp_sockets_max(&self, udp_sockets_max: usize) -> Self {
+        Self::with(self.profiles(), self.timeout, udp_sockets_max)
+    }
+
+    fn profiles(&self) -> Vec<Arc<Profile>> {
+        self.upstreams
             .iter()
             .map(|upstream| Arc::clone(&upstream.profile))
-            .collect();
-        Self::with(profiles, self.timeout)
+            .collect()
     }
 
     /// The names of the upstreams in the order of the configuration.
@@ -133,13 +146,14 @@ impl Upstreams {
         probes.into_iter().map(|(_, probe)| probe).collect()
     }
 
-    fn with(profiles: Vec<Arc<Profile>>, timeout: Duration) -> Self {
+    fn with(profiles: Vec<Arc<Profile>>, timeout: Duration, udp_sockets_max: usize) -> Self {
         Self {
             upstreams: profiles
                 .into_iter()
-                .map(|profile| Arc::new(Upstream::new(profile)))
+                .map(|profile| Arc::new(Upstream::new(profile, udp_sockets_max)))
                 .collect(),
             timeout,
+            udp_sockets_max,
         }
     }
 
@@ -387,12 +401,13 @@ impl Profile {
 }
 
 impl Upstream {
-    fn new(profile: Arc<Profile>) -> Self {
+    fn new(profile: Arc<Profile>, udp_sockets_max: usize) -> Self {
         let pool = |addresses| Pool::new(addresses, profile.dial.clone(), profile.life.clone());
         let way = if profile.transport == Transport::Udp {
             let addresses = profile.addresses.iter();
             let pools = addresses.map(|address| (*address, pool(vec![*address])));
-            Way::Datagrams(Udp::new(pools.collect(), profile.life.clone()))
+            let life = profile.life.clone();
+            Way::Datagrams(Udp::new(pools.collect(), life, udp_sockets_max))
         } else {
             Way::Connections(pool(profile.addresses.clone()))
         };

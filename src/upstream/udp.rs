@@ -38,9 +38,9 @@ use super::{
 };
 use crate::{clock, entropy, wire::Question};
 
-/// The most sockets one worker has open towards one upstream. Each query has its own; common
-/// limits are 1024 file descriptors for a process.
-const SOCKETS_MAX: usize = 256;
+/// The most sockets one worker has open towards one upstream, fewer where file descriptors are
+/// few. Each query has its own.
+pub const SOCKETS_MAX: usize = 256;
 /// The most queries that wait for a socket.
 const WAITING_MAX: usize = 4096;
 /// When the same datagram is sent again, counted from the first sending. The gaps grow; the last
@@ -65,17 +65,19 @@ const DATAGRAM_MAX_OCTETS: usize = 4096;
 pub(super) struct Udp {
     addresses: Vec<(SocketAddr, Pool)>,
     life: Life,
+    sockets_max: usize,
     sockets: Semaphore,
     outstanding: AtomicUsize,
 }
 
 impl Udp {
     /// `tcp` are the pools for the same addresses, one each.
-    pub(super) fn new(addresses: Vec<(SocketAddr, Pool)>, life: Life) -> Self {
+    pub(super) fn new(addresses: Vec<(SocketAddr, Pool)>, life: Life, sockets_max: usize) -> Self {
         Self {
             addresses,
             life,
-            sockets: Semaphore::new(SOCKETS_MAX),
+            sockets_max,
+            sockets: Semaphore::new(sockets_max),
             outstanding: AtomicUsize::new(0),
         }
     }
@@ -88,7 +90,7 @@ impl Udp {
     ) -> Result<Vec<u8>, Failure> {
         let before = self.outstanding.fetch_add(1, Ordering::Relaxed);
         let _leave = Leave(&self.outstanding);
-        if before >= SOCKETS_MAX + WAITING_MAX {
+        if before >= self.sockets_max + WAITING_MAX {
             return Err(Failure::Busy);
         }
         race::staggered(&self.addresses, SILENT_AFTER, |(address, tcp)| {

@@ -72,7 +72,9 @@ async fn broken_rules_close_the_connection_with_a_protocol_error() {
 
 #[tokio::test]
 async fn a_query_without_the_streams_end_is_a_protocol_error() {
-    let house = House::start();
+    let house = House::with(1, |settings| {
+        settings.patience.query = Duration::from_millis(50);
+    });
     let (_endpoint, connection) = connect(&house).await;
     let (mut send, _receive) = connection.open_bi().await.unwrap();
     send.write_all(&framed(&query(0, "now"))).await.unwrap();

@@ -339,7 +339,7 @@ async fn http2_stopping_answers_what_is_in_flight() {
 
 type Http3 = h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>;
 
-async fn http3(house: &House) -> (Endpoint, Http3) {
+async fn quic_for_http3(house: &House) -> (Endpoint, quinn::Connection) {
     let config = QuicClientConfig::try_from(house.client_config(&[b"h3"])).unwrap();
     let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(config)));
@@ -347,6 +347,11 @@ async fn http3(house: &House) -> (Endpoint, Http3) {
     let connection = within(endpoint.connect(address, "dns.test").unwrap())
         .await
         .unwrap();
+    (endpoint, connection)
+}
+
+async fn http3(house: &House) -> (Endpoint, Http3) {
+    let (endpoint, connection) = quic_for_http3(house).await;
     let (mut driver, client) = h3::client::new(h3_quinn::Connection::new(connection))
         .await
         .unwrap();
@@ -407,4 +412,99 @@ async fn http3_stops() {
     let case = (Method::GET, get_path("now"), None, Vec::new(), 200);
     check(&case, &ask_http3(&mut client, &case).await, false);
     house.stop().await;
+}
+
+/// A frame that announces nearly a gigabyte, of a type that only h3 itself reads to its end.
+const ENDLESS_HEADERS: [u8; 5] = [0x01, 0xbf, 0xff, 0xff, 0xff];
+const ENDLESS_UNKNOWN: [u8; 5] = [0x21, 0xbf, 0xff, 0xff, 0xff];
+
+/// Writes zeros until the stream does not take them any more; how many it took.
+async fn pour(send: &mut quinn::SendStream) -> usize {
+    let mut octets = 0;
+    while octets < 1 << 20 && within(send.write_all(&[0; 1024])).await.is_ok() {
+        octets += 1024;
+    }
+    octets
+}
+
+#[tokio::test]
+async fn http3_holds_no_endless_frame_of_a_control_stream() {
+    let house = House::start();
+    let connection = quic_for_http3(&house).await.1;
+    let mut control = connection.open_uni().await.unwrap();
+    control.write_all(&[0, 4, 0]).await.unwrap();
+    control.write_all(&ENDLESS_UNKNOWN).await.unwrap();
+    assert!(pour(&mut control).await < 200_000);
+    match within(connection.closed()).await {
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            assert_eq!(close.error_code, quinn::VarInt::from_u32(0x107));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn http3_holds_no_endless_frame_of_a_request() {
+    let house = House::start();
+    let (_endpoint, connection) = quic_for_http3(&house).await;
+    for endless in [ENDLESS_HEADERS, ENDLESS_UNKNOWN] {
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        send.write_all(&endless).await.unwrap();
+        assert!(pour(&mut send).await < 100_000);
+        let excessive = quinn::VarInt::from_u32(0x107);
+        assert_eq!(within(send.stopped()).await, Ok(Some(excessive)));
+        assert_eq!(
+            within(receive.read_to_end(100)).await,
+            Err(quinn::ReadToEndError::Read(quinn::ReadError::Reset(
+                excessive
+            )))
+        );
+    }
+    assert!(connection.close_reason().is_none());
+}
+
+#[tokio::test]
+async fn http3_a_body_that_does_not_end_is_answered_408() {
+    let house = House::with(1, |settings| {
+        settings.patience.query = Duration::from_millis(50);
+    });
+    let (_endpoint, mut client) = http3(&house).await;
+    let case = (Method::POST, "/dns-query".into(), DNS, Vec::new(), 408);
+    let mut stream = client.send_request(request(&case)).await.unwrap();
+    stream
+        .send_data(Bytes::from_static(&[0; 20]))
+        .await
+        .unwrap();
+    let head = within(stream.recv_response()).await.unwrap();
+    assert_eq!(head.status(), 408);
+    // The connection is as good as before.
+    let case = (Method::GET, get_path("now"), None, Vec::new(), 200);
+    check(&case, &ask_http3(&mut client, &case).await, false);
+}
+
+#[tokio::test]
+async fn http2_a_window_that_opens_octet_by_octet_gives_no_more_time() {
+    let house = House::with(1, |settings| {
+        settings.patience.reply = Duration::from_millis(100);
+    });
+    let config = Arc::new(house.client_config(&[b"h2"]));
+    let address = house.address(Transport::Https);
+    let tls = connect(address, &config).await.unwrap();
+    let handshake = h2::client::Builder::new()
+        .initial_window_size(1)
+        .handshake::<_, Bytes>(tls);
+    let (mut client, connection) = within(handshake).await.unwrap();
+    tokio::spawn(connection);
+    let case = (Method::GET, get_path("large"), None, Vec::new(), 200);
+    let (response, _) = client.send_request(request(&case), true).unwrap();
+    let mut body = within(response).await.unwrap().into_body();
+    let drip = async {
+        loop {
+            let data = body.data().await.unwrap()?;
+            body.flow_control().release_capacity(data.len())?;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let ended: Result<(), h2::Error> = within(drip).await;
+    assert_eq!(ended.unwrap_err().reason(), Some(h2::Reason::CANCEL));
 }

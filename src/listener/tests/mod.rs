@@ -8,10 +8,10 @@ mod udp;
 
 use std::{
     collections::HashSet,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Once,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,7 +19,7 @@ use std::{
 use rustls::{ClientConfig, RootCertStore, pki_types::PrivateKeyDer, sign::CertifiedKey};
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Settings, Shared, bind, serve};
+use super::{Settings, Shared, bind, serve, stream};
 use crate::{
     handler::{Answer, Attempt, Client, Handler, Transport},
     net::server_tls::ServerTls,
@@ -35,6 +35,8 @@ struct Canned {
     open: watch::Sender<HashSet<Vec<u8>>>,
     asked: AtomicUsize,
     waiting: watch::Sender<usize>,
+    /// Whether everybody is a stranger.
+    turns_away: AtomicBool,
 }
 
 const LARGE_OCTETS: usize = 60_000;
@@ -80,6 +82,10 @@ impl Drop for Wait<'_> {
 impl Handler for Canned {
     type Pending = Vec<u8>;
 
+    fn admits(&self, _: IpAddr) -> bool {
+        !self.turns_away.load(Ordering::Relaxed)
+    }
+
     fn try_answer(&self, query: &[u8], _: &Client, out: &mut Vec<u8>) -> Attempt<Vec<u8>> {
         if query.len() < 12 || query[2] & 0x80 != 0 {
             return Attempt::Malformed;
@@ -108,6 +114,11 @@ impl Handler for Canned {
         out.extend(reply_to(&query));
         Answer { ttl_s: TTL_S }
     }
+
+    fn decline(&self, query: Vec<u8>, out: &mut Vec<u8>) -> Answer {
+        out.extend(refusal_of(&query));
+        Answer::default()
+    }
 }
 
 fn query(id: u16, label: &str) -> Vec<u8> {
@@ -122,6 +133,13 @@ fn query(id: u16, label: &str) -> Vec<u8> {
 fn reply_to(query: &[u8]) -> Vec<u8> {
     let mut reply = query.to_vec();
     reply[2] |= 0x80;
+    reply
+}
+
+/// What the canned handler says when it is told to refuse: SERVFAIL.
+fn refusal_of(query: &[u8]) -> Vec<u8> {
+    let mut reply = reply_to(query);
+    reply[3] |= 2;
     reply
 }
 

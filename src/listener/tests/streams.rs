@@ -222,3 +222,61 @@ async fn stopping_answers_what_is_in_flight_and_takes_nothing_new() {
     assert_eq!(read_frame(&mut tcp).await, None);
     house.stop().await;
 }
+
+#[tokio::test]
+async fn a_query_that_comes_in_drips_gets_no_more_time() {
+    let house = House::with(1, |settings| {
+        settings.patience.query = Duration::from_millis(50);
+    });
+    let (mut read, mut write) = connect(&house).await.into_split();
+    let drip = async {
+        for octet in framed(&[0; 400]) {
+            if write.write_all(&[octet]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        frame = read_frame(&mut read) => assert_eq!(frame, None),
+        () = drip => {}
+    }
+    // The answer to 400 zeros would have come, had it been waited for.
+    assert_eq!(house.handler.asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn replies_that_are_read_in_drips_get_no_more_time() {
+    let house = House::with(1, |settings| {
+        settings.patience.reply = Duration::from_millis(100);
+    });
+    let (mut near, far) = tokio::io::duplex(64);
+    let service = serve::Service {
+        handler: Arc::clone(&house.handler),
+        shared: Arc::clone(&house.shared),
+    };
+    let client = Client {
+        address: "127.0.0.1:4000".parse().unwrap(),
+        transport: Transport::Tcp,
+    };
+    let admission = house
+        .shared
+        .connections
+        .admit(client.address, client.transport);
+    let stop = house.stop.subscribe();
+    let serving = tokio::spawn(async move {
+        stream::converse(far, client, &service, &admission.unwrap(), stop).await;
+    });
+    near.write_all(&framed(&query(1, "large"))).await.unwrap();
+    let mut octets = 0;
+    while !serving.is_finished() && octets < 2000 {
+        let _ = within(near.read(&mut [0])).await;
+        octets += 1;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(
+        serving.is_finished(),
+        "it was still served after {octets} octets"
+    );
+}

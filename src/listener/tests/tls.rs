@@ -1,5 +1,6 @@
 //! DoT: handshakes, resumption and ALPN.
 
+use quinn::{ConnectionError, Endpoint, TransportErrorCode, crypto::rustls::QuicClientConfig};
 use rustls::{HandshakeKind, pki_types::ServerName, version};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -91,4 +92,34 @@ async fn a_handshake_that_does_not_go_on_is_abandoned() {
         .unwrap();
     tcp.write_all(&[22, 3, 1]).await.unwrap();
     assert_eq!(read_frame(&mut tcp).await, None);
+}
+
+#[tokio::test]
+async fn strangers_are_turned_away_before_the_handshake_and_cost_nobody_a_place() {
+    let house = House::with(1, |settings| settings.connections_max = 1);
+    let config = Arc::new(house.client_config(&[b"dot"]));
+    let mut friend = connect(house.address(Transport::Tls), &config)
+        .await
+        .unwrap();
+    ask(&mut friend).await;
+    house.handler.turns_away.store(true, Ordering::Relaxed);
+    for transport in [Transport::Tcp, Transport::Tls, Transport::Https] {
+        let mut tcp = TcpStream::connect(house.address(transport)).await.unwrap();
+        assert_eq!(read_frame(&mut tcp).await, None, "{transport:?}");
+    }
+    for (transport, alpn) in [(Transport::Quic, &b"doq"[..]), (Transport::Http3, b"h3")] {
+        let config = QuicClientConfig::try_from(house.client_config(&[alpn])).unwrap();
+        let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(config)));
+        let connecting = endpoint
+            .connect(house.address(transport), "dns.test")
+            .unwrap();
+        let error = within(connecting).await.unwrap_err();
+        let ConnectionError::ConnectionClosed(close) = error else {
+            panic!("{transport:?}: {error}");
+        };
+        assert_eq!(close.error_code, TransportErrorCode::CONNECTION_REFUSED);
+    }
+    assert_eq!(house.shared.connections.evicted(), 0);
+    ask(&mut friend).await;
 }

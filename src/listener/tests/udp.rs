@@ -81,18 +81,35 @@ async fn what_is_no_query_gets_silence() {
 }
 
 #[tokio::test]
-async fn over_the_limit_misses_are_dropped_and_hits_answered() {
+async fn over_the_limit_misses_are_refused_and_hits_answered() {
     let house = House::with(1, |settings| settings.datagram_pending_max = 2);
     let client = client(house.address(Transport::Udp)).await;
     for id in 0..5 {
         client.send(&query(id, "wait")).await.unwrap();
     }
     client.send(&query(9, "now")).await.unwrap();
+    for id in 2..5 {
+        assert_eq!(receive(&client).await, refusal_of(&query(id, "wait")));
+    }
     assert_eq!(receive(&client).await, reply_to(&query(9, "now")));
-    assert_eq!(house.shared.dropped_datagrams(), 3);
+    assert_eq!(house.shared.refused_datagrams(), 3);
     house.handler.open("wait");
     receive(&client).await;
     receive(&client).await;
+}
+
+#[tokio::test]
+async fn one_address_may_have_many_queries_waiting() {
+    let house = House::start();
+    let client = client(house.address(Transport::Udp)).await;
+    for id in 0..300 {
+        client.send(&query(id, "wait")).await.unwrap();
+    }
+    house.handler.waiting(300).await;
+    house.handler.open("wait");
+    for _ in 0..300 {
+        receive(&client).await;
+    }
 }
 
 #[tokio::test]

@@ -138,3 +138,30 @@ async fn http3_queries_share_one_connection() {
     ask_many(&upstreams, 1).await;
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn an_http3_upstream_cannot_fill_memory_with_headers_that_do_not_end() {
+    let pki = Pki::new("dns.test");
+    let (endpoint, address) = endpoint(&pki, b"h3");
+    let (took, mut taken) = tokio::sync::mpsc::channel(10);
+    tokio::spawn(async move {
+        while let Some(incoming) = endpoint.accept().await {
+            let connection = incoming.await.unwrap();
+            let took = took.clone();
+            tokio::spawn(async move {
+                let (mut sending, _receiving) = connection.accept_bi().await.unwrap();
+                // A HEADERS frame of nearly a gigabyte.
+                drop(sending.write_all(&[0x01, 0xbf, 0xff, 0xff, 0xff]).await);
+                let mut octets = 0;
+                while octets < 1 << 20 && sending.write_all(&[0; 1024]).await.is_ok() {
+                    octets += 1024;
+                }
+                let _ = took.send(octets).await;
+            });
+        }
+    });
+    let upstreams = upstreams([pki.upstream(Transport::Http3, address)]);
+    let error = ask(&upstreams, "a.example").await.unwrap_err();
+    assert_eq!(error.stage(), Stage::Receive, "{error}");
+    assert!(taken.recv().await.unwrap() < 400_000);
+}
