@@ -139,6 +139,7 @@ impl Pool {
     /// A connection younger than `number` with room for one more exchange, and whether it was kept
     /// from earlier.
     async fn acquire(&self, number: u64) -> Result<(Arc<Connection>, bool), Failure> {
+        let mut withdrawn = false;
         loop {
             let mut outcome = {
                 let mut state = self.0.lock();
@@ -176,6 +177,8 @@ impl Pool {
                 // Others were quicker; look again.
                 Ok(Some(Ok(_)) | None) => {}
                 Ok(Some(Err(failure))) => return Err(failure.clone()),
+                // The task ended without a word. Once more; a second time it would again.
+                Err(_) if !withdrawn => withdrawn = true,
                 Err(_) => return Err(Failure::Lost("the connect was withdrawn".to_owned())),
             }
         }
@@ -186,16 +189,15 @@ impl Pool {
     fn connect(&self) -> watch::Receiver<Outcome> {
         let (tell, outcome) = watch::channel(None);
         let shared = Arc::clone(&self.0);
+        let connecting = Connecting(Arc::clone(&self.0));
         tokio::spawn(async move {
             let result = shared.connect().await;
-            {
-                let mut state = shared.lock();
-                state.connecting = None;
-                if let Ok(connection) = &result {
-                    // The youngest first: it is the one on the present network.
-                    state.connections.insert(0, Arc::clone(connection));
-                }
+            if let Ok(connection) = &result {
+                // The youngest first: it is the one on the present network.
+                let connection = Arc::clone(connection);
+                shared.lock().connections.insert(0, connection);
             }
+            drop(connecting);
             let made = result.as_ref().ok().map(Arc::clone);
             tell.send_replace(Some(result));
             drop(tell);
@@ -251,6 +253,16 @@ impl Shared {
     }
 }
 
+/// A connect that is under way. However its task ends, panics and a runtime that goes away
+/// included, the next query may connect again.
+struct Connecting(Arc<Shared>);
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.0.lock().connecting = None;
+    }
+}
+
 /// Counts an exchange that waits for a connect.
 struct Waiting<'a>(&'a Shared);
 
@@ -275,5 +287,37 @@ async fn close_when_idle(pool: Weak<Shared>, connection: Weak<Connection>) {
             return;
         }
         begun = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        net::TcpListener,
+        runtime::{Builder, Runtime},
+    };
+
+    use super::*;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_connect_whose_task_is_gone_does_not_block_the_next() {
+        let second = runtime();
+        let listener = second.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let pool = Pool::new(vec![address], Dial::Tcp, Life::default());
+        let first = runtime();
+        first.block_on(async {
+            let outcome = pool.connect();
+            pool.0.lock().connecting = Some(outcome);
+        });
+        // Takes the task with it before it had a turn.
+        drop(first);
+        let acquired = second.block_on(pool.acquire(0));
+        assert!(acquired.is_ok());
+        assert!(pool.0.lock().connecting.is_none());
     }
 }
