@@ -276,6 +276,44 @@ async fn a_connection_that_went_dead_is_replaced_before_the_client_gives_up() {
 }
 
 #[tokio::test]
+async fn a_suspicion_that_proves_wrong_costs_no_connection() {
+    let (address, connections) = listen(|number, mut stream| async move {
+        if number > 0 {
+            return;
+        }
+        let query = read_query(&mut stream).await.unwrap();
+        stream.write_all(&framed(&answer(&query))).await.unwrap();
+        // Long enough to be suspected.
+        let query = read_query(&mut stream).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        stream.write_all(&framed(&answer(&query))).await.unwrap();
+        answer_all(stream).await;
+    })
+    .await;
+    let upstreams = upstreams([upstream(Transport::Tcp, address)]);
+    for name in ["a.example", "b.example", "c.example"] {
+        assert_is_answer(&ask(&upstreams, name).await.unwrap(), name);
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_slow_path_keeps_its_connection() {
+    let (address, connections) = listen(|_, mut stream| async move {
+        while let Some(query) = read_query(&mut stream).await {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            stream.write_all(&framed(&answer(&query))).await.unwrap();
+        }
+    })
+    .await;
+    let upstreams = upstreams([upstream(Transport::Tcp, address)]);
+    for name in ["a.example", "b.example", "c.example"] {
+        assert_is_answer(&ask(&upstreams, name).await.unwrap(), name);
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_response_to_another_question_is_a_mismatch() {
     let (address, _) = listen(|_, mut stream| async move {
         while let Some(mut query) = read_query(&mut stream).await {
