@@ -160,6 +160,28 @@ async fn a_lost_datagram_is_sent_again() {
 }
 
 #[tokio::test]
+async fn one_port_unreachable_ends_nothing() {
+    let address = closed_address().await;
+    let upstreams = upstreams([upstream(Transport::Udp, address)]);
+    let answering = async {
+        // In a few turns of the event loop the query has left and was refused.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        let socket = UdpSocket::bind(address).await.unwrap();
+        let (query, from) = receive(&socket).await;
+        socket.send_to(&answer(&query), from).await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    let exchanged = tokio::select! {
+        biased;
+        exchanged = ask(&upstreams, "a.example") => exchanged.unwrap(),
+        () = answering => unreachable!("it never ends"),
+    };
+    assert_is_answer(&exchanged, "a.example");
+}
+
+#[tokio::test]
 async fn a_closed_port_is_told_as_such() {
     let upstreams = upstreams([upstream(Transport::Udp, closed_address().await)]);
     let error = ask(&upstreams, "a.example").await.unwrap_err();
