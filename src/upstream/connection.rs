@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -25,6 +25,7 @@ use super::{
     stream::Stream,
 };
 use crate::{
+    clock,
     handler::Transport,
     net::{
         client_quic,
@@ -240,7 +241,12 @@ pub(super) struct Connection {
     outstanding: AtomicUsize,
     /// Exchanges begun since the connection was made.
     begun: AtomicUsize,
+    /// The shortest time an answer took, in ms; [`NO_ANSWER_YET`] before the first.
+    fastest_ms: AtomicU64,
 }
+
+/// Longer than any answer takes.
+const NO_ANSWER_YET: u64 = u64::MAX;
 
 impl Connection {
     pub(super) const fn new(number: u64, life: Life, kind: Kind) -> Self {
@@ -250,6 +256,7 @@ impl Connection {
             kind,
             outstanding: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
+            fastest_ms: AtomicU64::new(NO_ANSWER_YET),
         }
     }
 
@@ -278,11 +285,31 @@ impl Connection {
         self.begun.load(Ordering::Relaxed)
     }
 
+    /// The round trip, as far as answers have shown it: the fastest so far is the one that took
+    /// the upstream least time to find. `None` before the first answer.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        match self.fastest_ms.load(Ordering::Relaxed) {
+            NO_ANSWER_YET => None,
+            ms => Some(Duration::from_millis(ms)),
+        }
+    }
+
     /// Asks `question` and waits for its response.
     pub(super) async fn exchange(&self, question: &Question) -> Result<Vec<u8>, Failure> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.outstanding.fetch_add(1, Ordering::Relaxed);
         let _leave = Leave(&self.outstanding);
+        let began = clock::instant();
+        let outcome = self.ask(question).await;
+        if outcome.is_ok() {
+            let ms = u64::try_from((clock::instant() - began).as_millis());
+            self.fastest_ms
+                .fetch_min(ms.unwrap_or(NO_ANSWER_YET), Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    async fn ask(&self, question: &Question) -> Result<Vec<u8>, Failure> {
         match &self.kind {
             Kind::Stream(stream) => stream.exchange(question).await,
             Kind::Https2(https2) => https2.exchange(question).await,

@@ -38,6 +38,12 @@ const ADDRESS_STAGGER: Duration = Duration::from_millis(250);
 /// How much longer a suspicion waits for packets that are here but not read yet.
 const BENEFIT_OF_DOUBT: Duration = Duration::from_millis(20);
 
+/// How many round trips a used connection may be silent before it is suspected.
+const SUSPICIOUS_ROUND_TRIPS: u32 = 2;
+/// The longest wait before a used connection is suspected, however slow its answers were, so that
+/// a fresh one can still answer within a stub's patience. Twice the round trip over a satellite.
+const SUSPICIOUS_MAX: Duration = Duration::from_millis(1500);
+
 /// What all waiters of one connect are told.
 type Outcome = Option<Result<Arc<Connection>, Failure>>;
 
@@ -81,7 +87,9 @@ impl Pool {
     /// A connection may have ended without our knowing. So a query whose connection ends is asked
     /// once more on a fresh one, and a query about which nothing is heard on a used connection is
     /// asked on a fresh one beside it: after sleep or a change of network the old connection would
-    /// stay silent for minutes.
+    /// stay silent for minutes. That is a suspicion and no more: the old connection is taken out
+    /// of use when the fresh one has answered and the old one still kept silent. A slow path would
+    /// otherwise lose a good connection with each query.
     pub(super) async fn exchange(
         &self,
         question: &Question,
@@ -89,12 +97,17 @@ impl Pool {
     ) -> Result<Vec<u8>, Failure> {
         let (first, reused) = self.acquire(0).await?;
         let heard = first.life.of_connection();
+        let suspicious_after = suspicious_after(first.round_trip());
         let mut race = Race::new();
-        race.start(first.exchange(question));
+        let asked = Arc::clone(&first);
+        race.start(async move {
+            let outcome = asked.exchange(question).await;
+            (Some(asked), outcome)
+        });
         let mut may_repeat = true;
         let mut watching = reused;
         let suspicion = async {
-            sleep(SILENT_AFTER).await;
+            sleep(suspicious_after).await;
             // When this process itself was held up, the timer is over before the packets that
             // came meanwhile are read. This lets them be read first.
             sleep(BENEFIT_OF_DOUBT).await;
@@ -103,11 +116,17 @@ impl Pool {
         loop {
             let repeat = tokio::select! {
                 biased;
-                Some(outcome) = race.next() => match outcome {
-                    Ok(response) => return Ok(response),
+                Some((connection, outcome)) = race.next() => match outcome {
+                    Ok(response) => {
+                        let by_first = connection.is_some_and(|it| Arc::ptr_eq(&it, &first));
+                        if !by_first && first.life.of_connection() == heard {
+                            self.0.retire(&first);
+                        }
+                        return Ok(response);
+                    }
                     Err(failure) => {
-                        if failure.is_of_connection() {
-                            self.retire(&first);
+                        if let (true, Some(connection)) = (failure.is_of_connection(), connection) {
+                            self.0.retire(&connection);
                         }
                         let again = may_repeat && failure.is_of_connection() && tries.take();
                         if !again && race.is_empty() {
@@ -120,7 +139,7 @@ impl Pool {
                     watching = false;
                     let suspect = may_repeat && first.life.of_connection() == heard && tries.take();
                     if suspect {
-                        self.retire(&first);
+                        self.0.make_room(&first);
                     }
                     suspect
                 }
@@ -129,8 +148,13 @@ impl Pool {
                 may_repeat = false;
                 let number = first.number;
                 race.start(async move {
-                    let (fresh, _) = self.acquire(number).await?;
-                    fresh.exchange(question).await
+                    match self.acquire(number).await {
+                        Ok((fresh, _)) => {
+                            let outcome = fresh.exchange(question).await;
+                            (Some(fresh), outcome)
+                        }
+                        Err(failure) => (None, Err(failure)),
+                    }
                 });
             }
         }
@@ -139,6 +163,7 @@ impl Pool {
     /// A connection younger than `number` with room for one more exchange, and whether it was kept
     /// from earlier.
     async fn acquire(&self, number: u64) -> Result<(Arc<Connection>, bool), Failure> {
+        let mut withdrawn = false;
         loop {
             let mut outcome = {
                 let mut state = self.0.lock();
@@ -176,6 +201,8 @@ impl Pool {
                 // Others were quicker; look again.
                 Ok(Some(Ok(_)) | None) => {}
                 Ok(Some(Err(failure))) => return Err(failure.clone()),
+                // The task ended without a word. Once more; a second time it would again.
+                Err(_) if !withdrawn => withdrawn = true,
                 Err(_) => return Err(Failure::Lost("the connect was withdrawn".to_owned())),
             }
         }
@@ -186,16 +213,15 @@ impl Pool {
     fn connect(&self) -> watch::Receiver<Outcome> {
         let (tell, outcome) = watch::channel(None);
         let shared = Arc::clone(&self.0);
+        let connecting = Connecting(Arc::clone(&self.0));
         tokio::spawn(async move {
             let result = shared.connect().await;
-            {
-                let mut state = shared.lock();
-                state.connecting = None;
-                if let Ok(connection) = &result {
-                    // The youngest first: it is the one on the present network.
-                    state.connections.insert(0, Arc::clone(connection));
-                }
+            if let Ok(connection) = &result {
+                // The youngest first: it is the one on the present network.
+                let connection = Arc::clone(connection);
+                shared.lock().connections.insert(0, connection);
             }
+            drop(connecting);
             let made = result.as_ref().ok().map(Arc::clone);
             tell.send_replace(Some(result));
             drop(tell);
@@ -209,11 +235,13 @@ impl Pool {
         });
         outcome
     }
+}
 
-    /// Takes a connection out of use; exchanges on it go on until they end.
-    fn retire(&self, connection: &Arc<Connection>) {
-        self.0.retire(connection);
-    }
+/// How long a used connection may be silent before it is suspected, given its round trip.
+fn suspicious_after(round_trip: Option<Duration>) -> Duration {
+    round_trip
+        .map_or(SILENT_AFTER, |it| it.saturating_mul(SUSPICIOUS_ROUND_TRIPS))
+        .clamp(SILENT_AFTER, SUSPICIOUS_MAX)
 }
 
 impl Shared {
@@ -222,10 +250,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a connection out of use; exchanges on it go on until they end.
     fn retire(&self, connection: &Arc<Connection>) {
         self.lock()
             .connections
             .retain(|kept| !Arc::ptr_eq(kept, connection));
+    }
+
+    /// Retires a suspect when a fresh connection would have no place beside it.
+    fn make_room(&self, suspect: &Arc<Connection>) {
+        let full = self.lock().connections.len() >= CONNECTIONS_MAX;
+        if full {
+            self.retire(suspect);
+        }
     }
 
     async fn connect(&self) -> Result<Arc<Connection>, Failure> {
@@ -248,6 +285,16 @@ impl Shared {
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Connection::new(number, life, kind)))
+    }
+}
+
+/// A connect that is under way. However its task ends, panics and a runtime that goes away
+/// included, the next query may connect again.
+struct Connecting(Arc<Shared>);
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.0.lock().connecting = None;
     }
 }
 
@@ -275,5 +322,46 @@ async fn close_when_idle(pool: Weak<Shared>, connection: Weak<Connection>) {
             return;
         }
         begun = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        net::TcpListener,
+        runtime::{Builder, Runtime},
+    };
+
+    use super::*;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn suspicion_grows_with_the_round_trip_within_bounds() {
+        let after = |ms| suspicious_after(Some(Duration::from_millis(ms)));
+        assert_eq!(suspicious_after(None), SILENT_AFTER);
+        assert_eq!(after(20), SILENT_AFTER);
+        assert_eq!(after(650), Duration::from_millis(1300));
+        assert_eq!(after(4000), SUSPICIOUS_MAX);
+    }
+
+    #[test]
+    fn a_connect_whose_task_is_gone_does_not_block_the_next() {
+        let second = runtime();
+        let listener = second.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let pool = Pool::new(vec![address], Dial::Tcp, Life::default());
+        let first = runtime();
+        first.block_on(async {
+            let outcome = pool.connect();
+            pool.0.lock().connecting = Some(outcome);
+        });
+        // Takes the task with it before it had a turn.
+        drop(first);
+        let acquired = second.block_on(pool.acquire(0));
+        assert!(acquired.is_ok());
+        assert!(pool.0.lock().connecting.is_none());
     }
 }

@@ -8,8 +8,8 @@
 //! covers upstreams that do not keep the letter case.
 //!
 //! The sockets are connected, so that the kernel drops datagrams from other addresses. An ICMP
-//! error, which can be forged too, changes no state: the exchange only ends a little later, and
-//! only if no answer comes in the meantime.
+//! error, which can be forged too, changes nothing by itself: the query is sent once more a little
+//! later, and only if that one is refused as well the exchange ends.
 
 use std::{
     io,
@@ -50,7 +50,8 @@ const RESENDS: [Duration; 3] = [
     Duration::from_millis(1100),
     Duration::from_millis(2400),
 ];
-/// How long an answer may still come after "port unreachable".
+/// How long an answer may still come after "port unreachable", before the query is sent again to
+/// see whether it is true. Further refusals in this time are taken for copies of the first.
 const REFUSED_GRACE: Duration = Duration::from_millis(250);
 /// Datagrams that do not match before UDP is given up for this query: forgers get few guesses.
 const MISMATCHES_MAX: u32 = 20;
@@ -126,7 +127,7 @@ impl Udp {
         let began = clock::instant();
         let mut resends = RESENDS.iter();
         let mut resend_at = resends.next().map(|after| began + *after);
-        let mut refused: Option<(std::time::Instant, Failure)> = None;
+        let mut refused = Refused::No;
         let mut mismatches = 0;
         let mut over_tcp = Race::new();
         let mut tcp_failure = None;
@@ -152,11 +153,17 @@ impl Udp {
                                 return Err(tcp_failure.unwrap_or(Failure::Mismatch));
                             }
                         }
-                        Err(source) if refused.is_none() => {
-                            let failure = Failure::Connect { address, source: Arc::new(source) };
-                            refused = Some((clock::instant() + REFUSED_GRACE, failure));
-                        }
-                        Err(_) => {}
+                        Err(source) => match refused {
+                            Refused::No => {
+                                refused = Refused::AskAgain(clock::instant() + REFUSED_GRACE);
+                            }
+                            Refused::AskAgain(_) => {}
+                            Refused::AskedAgain if over_tcp.is_empty() => {
+                                return Err(Failure::Connect { address, source: Arc::new(source) });
+                            }
+                            // TCP may still answer.
+                            Refused::AskedAgain => {}
+                        },
                     }
                 }
                 Some(outcome) = over_tcp.next() => match outcome {
@@ -169,12 +176,31 @@ impl Udp {
                     // What cannot be sent now may go with the next; the deadline is elsewhere.
                     drop(socket.send(&query).await);
                 }
-                () = sleep_until(at(refused.as_ref().map(|(until, _)| *until))), if refused.is_some() => {
-                    if let (Some((_, failure)), true) = (refused.take(), over_tcp.is_empty()) {
-                        return Err(failure);
-                    }
+                () = sleep_until(at(refused.ask_again_at())), if refused.ask_again_at().is_some() => {
+                    refused = Refused::AskedAgain;
+                    drop(socket.send(&query).await);
                 }
             }
+        }
+    }
+}
+
+/// How far "port unreachable" has been looked into.
+#[derive(Clone, Copy)]
+enum Refused {
+    /// None came.
+    No,
+    /// One came; at this time the query is sent again.
+    AskAgain(std::time::Instant),
+    /// The query was sent again; another one ends the exchange.
+    AskedAgain,
+}
+
+impl Refused {
+    const fn ask_again_at(self) -> Option<std::time::Instant> {
+        match self {
+            Self::AskAgain(at) => Some(at),
+            Self::No | Self::AskedAgain => None,
         }
     }
 }

@@ -160,6 +160,28 @@ async fn a_lost_datagram_is_sent_again() {
 }
 
 #[tokio::test]
+async fn one_port_unreachable_ends_nothing() {
+    let address = closed_address().await;
+    let upstreams = upstreams([upstream(Transport::Udp, address)]);
+    let answering = async {
+        // In a few turns of the event loop the query has left and was refused.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        let socket = UdpSocket::bind(address).await.unwrap();
+        let (query, from) = receive(&socket).await;
+        socket.send_to(&answer(&query), from).await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    let exchanged = tokio::select! {
+        biased;
+        exchanged = ask(&upstreams, "a.example") => exchanged.unwrap(),
+        () = answering => unreachable!("it never ends"),
+    };
+    assert_is_answer(&exchanged, "a.example");
+}
+
+#[tokio::test]
 async fn a_closed_port_is_told_as_such() {
     let upstreams = upstreams([upstream(Transport::Udp, closed_address().await)]);
     let error = ask(&upstreams, "a.example").await.unwrap_err();
@@ -273,6 +295,44 @@ async fn a_connection_that_went_dead_is_replaced_before_the_client_gives_up() {
     let exchanged = ask(&upstreams, "b.example").await.unwrap();
     assert_is_answer(&exchanged, "b.example");
     assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_suspicion_that_proves_wrong_costs_no_connection() {
+    let (address, connections) = listen(|number, mut stream| async move {
+        if number > 0 {
+            return;
+        }
+        let query = read_query(&mut stream).await.unwrap();
+        stream.write_all(&framed(&answer(&query))).await.unwrap();
+        // Long enough to be suspected.
+        let query = read_query(&mut stream).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        stream.write_all(&framed(&answer(&query))).await.unwrap();
+        answer_all(stream).await;
+    })
+    .await;
+    let upstreams = upstreams([upstream(Transport::Tcp, address)]);
+    for name in ["a.example", "b.example", "c.example"] {
+        assert_is_answer(&ask(&upstreams, name).await.unwrap(), name);
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_slow_path_keeps_its_connection() {
+    let (address, connections) = listen(|_, mut stream| async move {
+        while let Some(query) = read_query(&mut stream).await {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            stream.write_all(&framed(&answer(&query))).await.unwrap();
+        }
+    })
+    .await;
+    let upstreams = upstreams([upstream(Transport::Tcp, address)]);
+    for name in ["a.example", "b.example", "c.example"] {
+        assert_is_answer(&ask(&upstreams, name).await.unwrap(), name);
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
