@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         &config,
         format!(
             "[[upstream]]\nname = \"lab\"\nurl = \"{upstream}\"\nca = \"lab-ca.pem\"\n\n\
+             [dnssec]\ntrust_anchors = [\"lab.ds\"]\n\n\
              [state]\ndirectory = \"{}\"\n",
             directory.join("state").display()
         ),
@@ -45,6 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Starts the lab on a thread of its own, for as long as the process lives; its URL over DoT.
 fn start_lab(directory: &Path) -> Result<String, Box<dyn Error>> {
     let ca = directory.join("lab-ca.pem");
+    let anchor = directory.join("lab.ds");
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build();
@@ -56,7 +58,8 @@ fn start_lab(directory: &Path) -> Result<String, Box<dyn Error>> {
             };
             match Lab::try_start(options).await {
                 Ok(lab) => {
-                    let written = fs::write(ca, lab.ca_pem());
+                    let written = fs::write(ca, lab.ca_pem())
+                        .and_then(|()| fs::write(anchor, lab.trust_anchor_ds()));
                     let said = written.map(|()| lab.url(Transport::Tls));
                     // The one who waits is the main thread, which lives as long as we do.
                     let _ = tell.send(said);

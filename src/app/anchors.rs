@@ -13,7 +13,9 @@ use tokio::{sync::watch, time::sleep};
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    anchors::{self, CLOCK_FLOOR_UNIX_S, Change, Keeper, ReadError, STATE_FILE, Source, store},
+    anchors::{
+        self, CLOCK_FLOOR_UNIX_S, Change, Event, Keeper, ReadError, STATE_FILE, Source, store,
+    },
     clock,
     config::Settings,
     dnssec, resolver,
@@ -187,7 +189,10 @@ impl AnchorKeeper {
 
     fn note(changes: &[Change]) {
         for change in changes {
-            if change.event.is_alarm() {
+            if change.event == Event::Seeded {
+                // The receipt names the anchors; this is no news.
+                debug!("trust anchors: {change}");
+            } else if change.event.is_alarm() {
                 error!("trust anchors: {change}");
             } else {
                 info!("trust anchors: {change}");

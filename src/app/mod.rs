@@ -85,12 +85,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
 
     // What can be wrong is found out before anything runs, so that each mistake is one line.
     let asked = Upstreams::new(&settings.upstream)?;
-    let anchors = AnchorKeeper::start(&settings)?;
-    let dnssec_line = if settings.dnssec.validate {
-        anchors.describe()
-    } else {
-        "not validating".to_owned()
-    };
+    anchors::check(&settings)?;
     let encrypted = !(settings.listen.dot.is_empty()
         && settings.listen.doh.is_empty()
         && settings.listen.doq.is_empty());
@@ -111,6 +106,12 @@ pub fn run(options: &Options) -> Result<(), Error> {
         (Some(keeper), Some(ServerTls::new(key)?))
     } else {
         (None, None)
+    };
+    let anchors = AnchorKeeper::start(&settings)?;
+    let dnssec_line = if settings.dnssec.validate {
+        anchors.describe()
+    } else {
+        "not validating".to_owned()
     };
 
     let shared = Arc::new(resolver::Shared::new(

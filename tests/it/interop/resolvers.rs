@@ -195,7 +195,7 @@ fn unbound_over_tls_with_nsd_behind_it() {
         assert!(shown.has("ad"), "{}\n{}", shown.text, unbound.log());
     }
     let upstream = format!("tls://127.0.0.1:{}", unbound.tls_port);
-    let truename = Truename::start(&upstream, Some(&ca.pem()));
+    let truename = Truename::start(&upstream, Some(&ca.pem()), None);
     for zone in &zones {
         check_zone(&truename, zone.apex);
         check_signatures(&truename, zone);
@@ -215,7 +215,7 @@ fn unbound_over_plain_dns_with_knot_behind_it() {
     let unbound = Unbound::start(&stubs.collect::<String>());
     for scheme in ["udp", "tcp"] {
         let upstream = format!("{scheme}://127.0.0.1:{}", unbound.port);
-        let truename = Truename::start(&upstream, None);
+        let truename = Truename::start(&upstream, None, None);
         for zone in &zones {
             check_zone(&truename, zone.apex);
             check_signatures(&truename, zone);
@@ -229,7 +229,7 @@ fn a_server_of_a_zone_is_an_upstream_for_it() {
     let zones = [Zone::signed("bind-signed.com", Signer::Bind)];
     for server in [knot(&zones), nsd(&zones)] {
         let upstream = format!("udp://127.0.0.1:{}", server.port);
-        let truename = Truename::start(&upstream, None);
+        let truename = Truename::start(&upstream, None, None);
         check_zone(&truename, zones[0].apex);
         check_signatures(&truename, &zones[0]);
     }
@@ -242,7 +242,7 @@ fn unbound_with_a_wrong_certificate_is_not_believed() {
     let leaf = ca.leaf(&["elsewhere.lab-dns.com"], -1, 30);
     let unbound = Unbound::start_with("", Some(&leaf));
     let upstream = format!("tls://127.0.0.1:{}", unbound.tls_port);
-    let truename = Truename::start(&upstream, Some(&ca.pem()));
+    let truename = Truename::start(&upstream, Some(&ca.pem()), None);
     let shown = dig(truename.port("udp"), &["localhost"]);
     assert_eq!(shown.status, "SERVFAIL", "{}", shown.text);
     shown.shows("EDE: ");

@@ -67,7 +67,7 @@ impl Stage {
     pub(super) fn start() -> Self {
         let lab = Backdrop::start();
         let upstream = lab.url(Transport::Tls);
-        let truename = Truename::start(&upstream, Some(lab.ca_pem()));
+        let truename = Truename::start(&upstream, Some(lab.ca_pem()), Some(&lab.trust_anchor_ds()));
         Self { truename, lab }
     }
 }
@@ -81,10 +81,18 @@ pub(super) struct Truename {
 }
 
 impl Truename {
-    /// Starts it with one upstream, and the PEM of the CA to trust for it.
-    pub(super) fn start(upstream: &str, ca_pem: Option<&str>) -> Self {
+    /// Starts it with one upstream, the PEM of the CA to trust for it, and the root's DS line;
+    /// without that it does not validate.
+    pub(super) fn start(upstream: &str, ca_pem: Option<&str>, anchor: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
+        let dnssec = match anchor {
+            Some(anchor) => {
+                fs::write(at("root.ds"), anchor).unwrap();
+                "[dnssec]\ntrust_anchors = [\"root.ds\"]\n"
+            }
+            None => "[dnssec]\nvalidate = false\n",
+        };
         let mut config = format!(
             "[listen]\n\
              dns = [\"127.0.0.1:0\"]\n\
@@ -93,6 +101,7 @@ impl Truename {
              doh = [\"127.0.0.1:0\"]\n\
              [state]\n\
              directory = \"{}\"\n\
+             {dnssec}\
              [[upstream]]\n\
              url = \"{upstream}\"\n",
             at("state").display()

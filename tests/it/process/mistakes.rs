@@ -47,8 +47,8 @@ fn a_wrong_key_is_named_with_file_line_and_the_right_one() {
         &["truename.toml:2:8: ", "`cache.size`", "MiB"],
     );
     check_file(
-        "[dnssec]\nvalidate = true\n",
-        &["truename.toml:2:", "dnssec.validate"],
+        "[names]\nspecial_use = true\n",
+        &["truename.toml:2:", "names.special_use", "not built yet"],
     );
 }
 

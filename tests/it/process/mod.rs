@@ -59,7 +59,8 @@ impl RunningLab {
         }
     }
 
-    /// The table that makes it the upstream, over one transport. Writes its CA beside.
+    /// The tables that make it the upstream, over one transport, and its root the trust anchor.
+    /// Writes its CA and anchor beside.
     fn upstream(&self, directory: &Path, transport: Transport) -> String {
         fs::write(directory.join("lab-ca.pem"), self.lab.ca_pem()).unwrap();
         let url = self.lab.url(transport);
@@ -68,7 +69,11 @@ impl RunningLab {
         } else {
             ""
         };
-        format!("[[upstream]]\nname = \"lab\"\nurl = \"{url}\"\n{ca}")
+        fs::write(directory.join("lab.ds"), self.lab.trust_anchor_ds()).unwrap();
+        format!(
+            "[dnssec]\ntrust_anchors = [\"lab.ds\"]\n\
+             [[upstream]]\nname = \"lab\"\nurl = \"{url}\"\n{ca}"
+        )
     }
 
     /// Waits until it has seen so many queries below a name.

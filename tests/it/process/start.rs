@@ -47,7 +47,7 @@ fn readiness_is_one_line_per_listener_then_the_receipt() {
     let latency = upstream.strip_prefix("upstream lab (dot): ").unwrap();
     let latency = latency.strip_suffix(" ms").unwrap();
     latency.parse::<u32>().unwrap();
-    assert_eq!(dnssec, "DNSSEC: not validating");
+    assert_eq!(dnssec, "DNSSEC: validating, anchors 42422, clock ok");
 
     let ca = fs::read_to_string(truename.setup.path().join("state/certificates/ca.pem"));
     let ca = ca.unwrap();
@@ -64,7 +64,9 @@ fn readiness_is_one_line_per_listener_then_the_receipt() {
 #[test]
 fn flags_replace_upstreams_and_listeners_of_the_file() {
     let lab = RunningLab::start();
-    let setup = Setup::with_config("[[upstream]]\nurl = \"udp://127.0.0.1:1\"\nname = \"file\"\n");
+    let setup = Setup::with_config(
+        "[dnssec]\nvalidate = false\n[[upstream]]\nurl = \"udp://127.0.0.1:1\"\nname = \"file\"\n",
+    );
     let url = lab.url(Transport::Udp);
     let mut truename = setup
         .arguments(&["run", "--upstream", &url])
@@ -73,6 +75,7 @@ fn flags_replace_upstreams_and_listeners_of_the_file() {
     assert_eq!(labels(&truename.out.all()), ["udp", "tcp", "dot"]);
     assert_eq!(truename.out.count("upstream "), 1);
     assert_eq!(truename.out.count("upstream file"), 0);
+    truename.out.wait_for("DNSSEC: not validating", 1);
     let answered = truename.ask("www.secure.com");
     assert_eq!(answered.rdata("A"), [[192, 0, 2, 80]]);
     truename.stop();
@@ -130,7 +133,7 @@ fn ipv6_is_served_where_there_is_any() {
     }
     let lab = RunningLab::start();
     let url = lab.url(Transport::Udp);
-    let mut truename = Setup::new()
+    let mut truename = Setup::with_config("[dnssec]\nvalidate = false\n")
         .arguments(&["--listen", "[::1]:0", "--upstream", &url])
         .start();
     assert!(truename.address(Transport::Udp).is_ipv6());
