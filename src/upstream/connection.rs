@@ -19,7 +19,7 @@ use super::{
     https2::{Https2, Target},
     https3::{self, Https3},
     life::{Life, Listened},
-    message::PADDING_BLOCK_OCTETS,
+    message::{PADDING_BLOCK_OCTETS, Received},
     quic::{self, Quic},
     settings::UpstreamSettings,
     stream::Stream,
@@ -295,7 +295,7 @@ impl Connection {
     }
 
     /// Asks `question` and waits for its response.
-    pub(super) async fn exchange(&self, question: &Question) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn exchange(&self, question: &Question) -> Result<Received, Failure> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.outstanding.fetch_add(1, Ordering::Relaxed);
         let _leave = Leave(&self.outstanding);
@@ -309,12 +309,12 @@ impl Connection {
         outcome
     }
 
-    async fn ask(&self, question: &Question) -> Result<Vec<u8>, Failure> {
+    async fn ask(&self, question: &Question) -> Result<Received, Failure> {
         match &self.kind {
-            Kind::Stream(stream) => stream.exchange(question).await,
+            Kind::Stream(stream) => stream.exchange(question).await.map(Received::fresh),
             Kind::Https2(https2) => https2.exchange(question).await,
             Kind::Https3(https3) => https3.exchange(question).await,
-            Kind::Quic(quic) => quic.exchange(question).await,
+            Kind::Quic(quic) => quic.exchange(question).await.map(Received::fresh),
         }
     }
 }

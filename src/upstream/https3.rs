@@ -9,6 +9,7 @@ use super::{
     error::Failure,
     https2::{self, Target},
     life::Life,
+    message::Received,
 };
 use crate::wire::Question;
 
@@ -58,7 +59,7 @@ impl Https3 {
     }
 
     /// Asks `question` and waits for its response.
-    pub(super) async fn exchange(&self, question: &Question) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn exchange(&self, question: &Question) -> Result<Received, Failure> {
         let query = https2::encode(question);
         let request = https2::request(&self.target, query.len(), Version::HTTP_3)?;
         let lost = |error: StreamError| Failure::Lost(error.to_string());
@@ -82,6 +83,9 @@ impl Https3 {
                 chunk.advance(octets);
             }
         }
-        https2::check_answer(&query, answer)
+        Ok(Received {
+            octets: https2::check_answer(&query, answer)?,
+            age_s: https2::age_s(head.headers()),
+        })
     }
 }

@@ -73,6 +73,9 @@ pub trait Exchange: Send + Sync + 'static {
 pub struct Exchanged {
     /// The whole DNS message, wire form; its id is of no meaning any more.
     pub octets: Vec<u8>,
+    /// How long an HTTP cache on the way has kept the response, in seconds: its TTLs are that much
+    /// too long (RFC 8484, section 5.1). 0 on other transports.
+    pub age_s: u32,
     /// The name of the upstream that gave it.
     pub upstream: Arc<str>,
     /// The transport it came over.

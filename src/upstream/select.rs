@@ -18,7 +18,7 @@ use super::{
     error::Failure,
     health::Health,
     life::Life,
-    message,
+    message::{self, Received},
     pool::Pool,
     race::Race,
     settings::UpstreamSettings,
@@ -389,13 +389,14 @@ impl Upstream {
         question: &Question,
         tries: &Tries,
     ) -> Result<Exchanged, ExchangeError> {
-        let octets = match &self.way {
+        let received = match &self.way {
             Way::Datagrams(udp) => udp.exchange(question, tries).await,
             Way::Connections(pool) => pool.exchange(question, tries).await,
         };
-        match octets {
-            Ok(octets) => Ok(Exchanged {
+        match received {
+            Ok(Received { octets, age_s }) => Ok(Exchanged {
                 octets,
+                age_s,
                 upstream: Arc::clone(&self.profile.name),
                 transport: self.profile.transport,
             }),

@@ -31,7 +31,7 @@ use super::{
     SILENT_AFTER,
     error::Failure,
     life::Life,
-    message::{self, QUERY_CAPACITY_OCTETS, UDP_PAYLOAD_OCTETS},
+    message::{self, QUERY_CAPACITY_OCTETS, Received, UDP_PAYLOAD_OCTETS},
     pool::Pool,
     race::{self, Race},
     tries::Tries,
@@ -86,7 +86,7 @@ impl Udp {
         &self,
         question: &Question,
         tries: &Tries,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Received, Failure> {
         let before = self.outstanding.fetch_add(1, Ordering::Relaxed);
         let _leave = Leave(&self.outstanding);
         if before >= SOCKETS_MAX + WAITING_MAX {
@@ -105,7 +105,7 @@ impl Udp {
         tcp: &Pool,
         question: &Question,
         tries: &Tries,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Received, Failure> {
         let Ok(_permit) = self.sockets.acquire().await else {
             return Err(Failure::Busy);
         };
@@ -138,7 +138,7 @@ impl Udp {
                         Ok(_) if message::belongs(&query, &datagram) => {
                             self.life.mark();
                             if !message::is_truncated(&datagram) {
-                                return Ok(datagram);
+                                return Ok(Received::fresh(datagram));
                             }
                             return tcp.exchange(question, tries).await;
                         }
