@@ -28,7 +28,7 @@ use crate::{
     clock,
     handler::Transport,
     net::{
-        client_quic,
+        client_quic::{self, QuicConnectError},
         client_tls::{self, TrustError, Versions},
     },
     wire::Question,
@@ -174,7 +174,7 @@ pub enum DialError {
     Trust(TrustError),
     /// The TLS set-up cannot be used for QUIC.
     #[error(transparent)]
-    Quic(client_quic::QuicConnectError),
+    Quic(QuicConnectError),
 }
 
 async fn tcp(address: SocketAddr) -> Result<TcpStream, Failure> {
@@ -212,12 +212,19 @@ async fn quic(
     config: &quinn::ClientConfig,
     life: &Life,
 ) -> Result<quinn::Connection, Failure> {
-    let connection = client_quic::connect(address, name, config)
-        .await
-        .map_err(|error| Failure::Handshake {
-            address,
-            reason: error.to_string(),
-        })?;
+    let connection =
+        client_quic::connect(address, name, config)
+            .await
+            .map_err(|error| match error {
+                QuicConnectError::Socket(source) => Failure::Connect {
+                    address,
+                    source: Arc::new(source),
+                },
+                other => Failure::Handshake {
+                    address,
+                    reason: other.to_string(),
+                },
+            })?;
     life.mark();
     Ok(connection)
 }

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use nix::errno::Errno;
 use thiserror::Error;
 
 /// Why an exchange gave no response.
@@ -196,8 +197,21 @@ impl Failure {
         matches!(self, Self::Send(_) | Self::Lost(_))
     }
 
-    /// Whether this says something about the upstream's health. Our own full queue does not.
-    pub(super) const fn is_of_upstream(&self) -> bool {
-        !matches!(self, Self::Busy)
+    /// Whether this alone says something about the upstream's health. Our own full queue or want
+    /// of file descriptors does not; neither does one name that takes a live upstream long.
+    pub(super) fn is_of_upstream(&self) -> bool {
+        match self {
+            Self::Busy | Self::Timeout => false,
+            Self::Connect { source, .. } | Self::Send(source) => !is_own_want(source),
+            _ => true,
+        }
     }
+}
+
+/// Whether this process or this machine ran out of something, which no upstream can help.
+fn is_own_want(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+    )
 }

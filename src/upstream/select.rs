@@ -321,12 +321,14 @@ impl<'a> Walk<'a> {
     fn blame_all(&mut self) {
         let now = clock::instant();
         for (upstream, before) in &self.asked {
+            let health = &upstream.profile.health;
             let failure = if upstream.profile.life.of_upstream() == *before {
+                health.failed(now, &Failure::Silent);
                 Failure::Silent
             } else {
+                health.timed_out(now, &self.question.name);
                 Failure::Timeout
             };
-            upstream.profile.health.failed(now, &failure);
             self.error = Some(upstream.error(failure));
         }
     }
