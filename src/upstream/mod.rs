@@ -35,7 +35,7 @@ mod udp;
 mod url;
 
 pub use connection::DialError;
-pub use error::{ExchangeError, Failure, Stage};
+pub use error::{Class, ExchangeError, Failure, Stage};
 pub use select::{SetupError, Upstreams};
 pub use settings::{Pin, Settings, Strategy, UpstreamSettings};
 pub use stamp::StampError;

@@ -197,7 +197,7 @@ impl Exchange for Upstreams {
                     patience = None;
                     if walk.is_silent() {
                         walk.blame_all();
-                        return walk.best_or_silent();
+                        return walk.best();
                     }
                 }
                 () = sleep_until(deadline.into()) => {
@@ -292,7 +292,7 @@ impl<'a> Walk<'a> {
             Err(error) => {
                 upstream.profile.health.failed(now, error.failure());
                 tracing::debug!(%error, "exchange failed");
-                self.error = Some(error);
+                self.note(error);
             }
         }
         None
@@ -320,6 +320,7 @@ impl<'a> Walk<'a> {
     /// Holds the end of the exchange against those that have not answered.
     fn blame_all(&mut self) {
         let now = clock::instant();
+        let mut blamed = Vec::new();
         for (upstream, before) in &self.asked {
             let health = &upstream.profile.health;
             let failure = if upstream.profile.life.of_upstream() == *before {
@@ -329,7 +330,21 @@ impl<'a> Walk<'a> {
                 health.timed_out(now, &self.question.name);
                 Failure::Timeout
             };
-            self.error = Some(upstream.error(failure));
+            blamed.push(upstream.error(failure));
+        }
+        for error in blamed {
+            self.note(error);
+        }
+    }
+
+    /// Keeps the error that says most about the name, the last of those that say the same.
+    fn note(&mut self, error: ExchangeError) {
+        if self
+            .error
+            .as_ref()
+            .is_none_or(|kept| kept.class() <= error.class())
+        {
+            self.error = Some(error);
         }
     }
 
@@ -340,11 +355,6 @@ impl<'a> Walk<'a> {
             // Settings are never without an upstream, so at least one was asked.
             (None, None) => Err(ExchangeError::new(Arc::from("none"), Failure::Busy)),
         }
-    }
-
-    fn best_or_silent(self) -> Result<Exchanged, ExchangeError> {
-        self.best()
-            .map_err(|error| ExchangeError::silent(Arc::clone(error.upstream())))
     }
 }
 
