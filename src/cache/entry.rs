@@ -27,8 +27,8 @@ pub struct Fill<'a> {
     pub ttl_s: u32,
     /// Whether every record was proved from a trust anchor: AD may be set.
     pub secure: bool,
-    /// Whether this is a failure to resolve (RFC 9520), not an answer; and how many came before it
-    /// in a row.
+    /// Whether this is a failure to resolve (RFC 9520), not an answer; and how many there were in a
+    /// row, this one included, that were the name's own.
     pub failure: Option<u8>,
     /// An extended DNS error that explains the answer (RFC 8914): code and text.
     pub extended_error: Option<(u16, &'a str)>,
@@ -195,7 +195,7 @@ impl<'a> Entry<'a> {
         self.has(FLAG_SECURE)
     }
 
-    /// For a failure, how many came before it in a row.
+    /// For a failure, how many there were in a row, it included, that were the name's own.
     #[must_use]
     pub fn failure(&self) -> Option<u8> {
         self.has(FLAG_FAILURE)

@@ -23,6 +23,8 @@ pub enum Failure {
     Overloaded(&'static str),
     /// No upstream gave any sign of life in time.
     Unreachable,
+    /// Upstreams could not be asked; the text says what the network, or our own limits, did.
+    Network(String),
     /// Upstreams are alive, but none gave a usable answer; the text says what they did.
     Upstream(String),
     /// A signature, a key or a proof is missing or wrong: what upstream said may be forged. The
@@ -53,7 +55,7 @@ impl Failure {
             Self::NotAllowed => (18, Cow::Borrowed("this client's network may not ask here")),
             Self::Overloaded(bound) => (0, Cow::Borrowed(*bound)),
             Self::Unreachable => (22, Cow::Borrowed("no upstream resolver answers")),
-            Self::Upstream(what) => (23, Cow::Owned(what.clone())),
+            Self::Network(what) | Self::Upstream(what) => (23, Cow::Owned(what.clone())),
             Self::Bogus(error) | Self::Indeterminate(error) => return error.clone(),
             Self::Sentinel => (0, Cow::Borrowed("root key sentinel (RFC 8509)")),
             Self::Internal => (0, Cow::Borrowed("internal error")),

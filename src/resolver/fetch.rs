@@ -13,7 +13,7 @@ use tracing::debug;
 
 use crate::{
     reply::Failure,
-    upstream::Exchange,
+    upstream::{Class, Exchange},
     wire::{Question, Response, rcode, rtype},
 };
 
@@ -88,22 +88,33 @@ impl<U: Exchange> Fetcher<U> {
             .await
             .map_err(|error| {
                 debug!(name = %question.name, qtype = question.qtype, %error, "exchange failed");
-                if error.is_silent() {
-                    Failure::Unreachable
-                } else {
-                    Failure::Upstream(error.to_string())
+                match error.class() {
+                    Class::Silent => Failure::Unreachable,
+                    Class::Network => Failure::Network(error.to_string()),
+                    Class::Answerless => Failure::Upstream(error.to_string()),
                 }
             })?;
         let upstream = exchanged.upstream;
+        let age_s = exchanged.age_s;
         match Response::parse(&exchanged.octets) {
             Ok(response) if is_referral(&response) => Err(Failure::Upstream(format!(
                 "{upstream} refers to other servers; it does not resolve"
             ))),
-            Ok(response) => Ok(Arc::new(Fetched { response, upstream })),
+            Ok(mut response) => {
+                grow_older(&mut response, age_s);
+                Ok(Arc::new(Fetched { response, upstream }))
+            }
             Err(error) => Err(Failure::Upstream(format!(
                 "{upstream} sent a broken message: {error}"
             ))),
         }
+    }
+}
+
+/// Takes the time that the response lay in an HTTP cache off its TTLs (RFC 8484, section 5.1).
+fn grow_older(response: &mut Response, age_s: u32) {
+    for record in response.answer.iter_mut().chain(&mut response.authority) {
+        record.ttl_s = record.ttl_s.saturating_sub(age_s);
     }
 }
 

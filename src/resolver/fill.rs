@@ -79,25 +79,33 @@ pub(super) fn pack(
     Stored::pack(key, &fill, now_s)
 }
 
-/// Packs a failure. It lives longer when the cache remembers others right before it.
+/// Packs a failure. One that is the name's own lives longer when the cache remembers others right
+/// before it.
 pub(super) fn pack_failure(
     cache: &Cache,
     key: &[u8],
     failure: &Failure,
     now_s: u32,
 ) -> Option<Stored> {
+    // The network may be back any moment, and our own limits are not the name's fault: that says
+    // nothing about the name, and is neither remembered nor counted (RFC 9520, section 3).
+    let is_of_name = matches!(failure, Failure::Upstream(_) | Failure::Bogus(_));
     let before = cache
         .read(key, |entry| {
             let recent = entry.age_s(now_s) <= entry.ttl_s().saturating_add(FAILURE_MAX_S);
-            entry.failure().filter(|_| recent)
+            entry.failure().filter(|_| recent && is_of_name)
         })
         .flatten()
-        .map_or(0, |count| count.saturating_add(1));
+        .unwrap_or(0);
     let ttl_s = match failure {
-        // The network may be back any moment, and asking it costs nothing to others.
-        Failure::Unreachable | Failure::Indeterminate(_) => FAILURE_S,
         Failure::Bogus(_) => doubled(before).min(BOGUS_MAX_S),
-        _ => doubled(before).min(FAILURE_MAX_S),
+        Failure::Upstream(_) => doubled(before).min(FAILURE_MAX_S),
+        _ => FAILURE_S,
+    };
+    let count = if is_of_name {
+        before.saturating_add(1).min(16)
+    } else {
+        0
     };
     let error = failure.extended_error();
     let nothing = Records::default();
@@ -105,7 +113,7 @@ pub(super) fn pack_failure(
         rcode: u8::try_from(failure.rcode()).unwrap_or(2),
         ttl_s,
         secure: false,
-        failure: Some(before.min(16)),
+        failure: Some(count),
         extended_error: Some((error.code, &error.text)),
         with_dnssec: &nothing,
         plain: &nothing,
@@ -245,6 +253,16 @@ mod tests {
         assert_eq!(lives, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         let later = pack_failure(&cache, b"key", &why, now_s + 10_000).unwrap();
         assert_eq!(later.entry().ttl_s(), 1);
+        // Ten minutes without a network say nothing about the name.
+        for _ in 0..600 {
+            let offline = Failure::Network("cannot connect".to_owned());
+            let stored = pack_failure(&cache, b"other", &offline, now_s).unwrap();
+            assert_eq!(stored.entry().ttl_s(), 1);
+            cache.insert(stored);
+            now_s += 1;
+        }
+        let first = pack_failure(&cache, b"other", &why, now_s).unwrap();
+        assert_eq!(first.entry().ttl_s(), 1);
         let gone = pack_failure(&cache, b"key", &Failure::Unreachable, now_s).unwrap();
         assert_eq!(gone.entry().ttl_s(), 1);
         assert_eq!(u16::from(gone.entry().rcode()), rcode::SERVFAIL);

@@ -73,6 +73,7 @@ impl Exchange for Script {
         let octets = responses.get(question).cloned().unwrap_or_default();
         Ok(Exchanged {
             octets,
+            age_s: 0,
             upstream: "script".into(),
             transport: Transport::Tls,
         })

@@ -133,7 +133,9 @@ async fn attempt<U: Exchange>(
 fn supply(validation: &mut Validation, question: Question, outcome: &Outcome) {
     match outcome {
         Ok(fetched) => validation.supply(question, Ok(&fetched.response)),
-        Err(Failure::Unreachable) => validation.supply(question, Err(FetchFailed::Network)),
+        Err(Failure::Unreachable | Failure::Network(_)) => {
+            validation.supply(question, Err(FetchFailed::Network));
+        }
         Err(_) => validation.supply(question, Err(FetchFailed::Upstream)),
     }
 }

@@ -19,7 +19,7 @@ use super::{
     https2::{Https2, Target},
     https3::{self, Https3},
     life::{Life, Listened},
-    message::PADDING_BLOCK_OCTETS,
+    message::{PADDING_BLOCK_OCTETS, Received},
     quic::{self, Quic},
     settings::UpstreamSettings,
     stream::Stream,
@@ -28,7 +28,7 @@ use crate::{
     clock,
     handler::Transport,
     net::{
-        client_quic,
+        client_quic::{self, QuicConnectError},
         client_tls::{self, TrustError, Versions},
     },
     wire::Question,
@@ -174,7 +174,7 @@ pub enum DialError {
     Trust(TrustError),
     /// The TLS set-up cannot be used for QUIC.
     #[error(transparent)]
-    Quic(client_quic::QuicConnectError),
+    Quic(QuicConnectError),
 }
 
 async fn tcp(address: SocketAddr) -> Result<TcpStream, Failure> {
@@ -212,12 +212,19 @@ async fn quic(
     config: &quinn::ClientConfig,
     life: &Life,
 ) -> Result<quinn::Connection, Failure> {
-    let connection = client_quic::connect(address, name, config)
-        .await
-        .map_err(|error| Failure::Handshake {
-            address,
-            reason: error.to_string(),
-        })?;
+    let connection =
+        client_quic::connect(address, name, config)
+            .await
+            .map_err(|error| match error {
+                QuicConnectError::Socket(source) => Failure::Connect {
+                    address,
+                    source: Arc::new(source),
+                },
+                other => Failure::Handshake {
+                    address,
+                    reason: other.to_string(),
+                },
+            })?;
     life.mark();
     Ok(connection)
 }
@@ -295,7 +302,7 @@ impl Connection {
     }
 
     /// Asks `question` and waits for its response.
-    pub(super) async fn exchange(&self, question: &Question) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn exchange(&self, question: &Question) -> Result<Received, Failure> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.outstanding.fetch_add(1, Ordering::Relaxed);
         let _leave = Leave(&self.outstanding);
@@ -309,12 +316,12 @@ impl Connection {
         outcome
     }
 
-    async fn ask(&self, question: &Question) -> Result<Vec<u8>, Failure> {
+    async fn ask(&self, question: &Question) -> Result<Received, Failure> {
         match &self.kind {
-            Kind::Stream(stream) => stream.exchange(question).await,
+            Kind::Stream(stream) => stream.exchange(question).await.map(Received::fresh),
             Kind::Https2(https2) => https2.exchange(question).await,
             Kind::Https3(https3) => https3.exchange(question).await,
-            Kind::Quic(quic) => quic.exchange(question).await,
+            Kind::Quic(quic) => quic.exchange(question).await.map(Received::fresh),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use nix::errno::Errno;
 use thiserror::Error;
 
 /// Why an exchange gave no response.
@@ -11,39 +12,32 @@ pub struct ExchangeError {
     upstream: Arc<str>,
     #[source]
     failure: Failure,
-    silent: bool,
 }
 
 impl ExchangeError {
     pub(super) const fn new(upstream: Arc<str>, failure: Failure) -> Self {
-        Self {
-            upstream,
-            failure,
-            silent: false,
-        }
-    }
-
-    /// The upstream gave no sign of life at all.
-    pub(super) const fn silent(upstream: Arc<str>) -> Self {
-        Self {
-            upstream,
-            failure: Failure::Silent,
-            silent: true,
-        }
+        Self { upstream, failure }
     }
 
     /// An error of `upstream` for tests of other rooms that need one.
     #[cfg(test)]
     #[must_use]
     pub fn for_test(upstream: &str, silent: bool) -> Self {
-        if silent {
-            Self::silent(Arc::from(upstream))
+        let failure = if silent {
+            Failure::Silent
         } else {
-            Self::new(Arc::from(upstream), Failure::Lost("test".into()))
-        }
+            Failure::Lost("test".into())
+        };
+        Self::new(Arc::from(upstream), failure)
     }
 
-    /// The name of the upstream that was tried last.
+    /// What the failure says about the name that was asked for.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        self.failure.class()
+    }
+
+    /// The name of the upstream whose failure says most; the last one of several.
     #[must_use]
     pub fn upstream(&self) -> &Arc<str> {
         &self.upstream
@@ -73,12 +67,24 @@ impl ExchangeError {
         !matches!(self.failure, Failure::Handshake { .. })
     }
 
-    /// Whether no upstream showed any sign of life, so that the network is likely down (EDE 23)
-    /// rather than the upstream working on it.
+    /// Whether no upstream showed any sign of life ([`Class::Silent`]).
     #[must_use]
     pub const fn is_silent(&self) -> bool {
-        self.silent
+        matches!(self.class(), Class::Silent)
     }
+}
+
+/// What a failed exchange says about the name that was asked for. Ordered: when several upstreams
+/// failed, the one that says most counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Nothing: no upstream gave a sign of life. The network or all upstreams are likely down.
+    Silent,
+    /// Nothing: there was no way to ask, or it broke. The network, a certificate or our own
+    /// overload is to blame, and the next try may do better.
+    Network,
+    /// A live upstream was asked and has no usable answer for this name.
+    Answerless,
 }
 
 /// The step of an exchange that failed, in the order in which they come.
@@ -191,13 +197,45 @@ impl Failure {
         }
     }
 
+    /// What this says about the name that was asked for.
+    const fn class(&self) -> Class {
+        match self {
+            Self::Silent => Class::Silent,
+            Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Handshake { .. }
+            | Self::Busy
+            | Self::Send(_)
+            | Self::Lost(_) => Class::Network,
+            Self::Status(_)
+            | Self::ContentType(_)
+            | Self::TooLong
+            | Self::Timeout
+            | Self::Parse
+            | Self::Mismatch => Class::Answerless,
+        }
+    }
+
     /// Whether the connection is to blame, so that a fresh one may do better.
     pub(super) const fn is_of_connection(&self) -> bool {
         matches!(self, Self::Send(_) | Self::Lost(_))
     }
 
-    /// Whether this says something about the upstream's health. Our own full queue does not.
-    pub(super) const fn is_of_upstream(&self) -> bool {
-        !matches!(self, Self::Busy)
+    /// Whether this alone says something about the upstream's health. Our own full queue or want
+    /// of file descriptors does not; neither does one name that takes a live upstream long.
+    pub(super) fn is_of_upstream(&self) -> bool {
+        match self {
+            Self::Busy | Self::Timeout => false,
+            Self::Connect { source, .. } | Self::Send(source) => !is_own_want(source),
+            _ => true,
+        }
     }
+}
+
+/// Whether this process or this machine ran out of something, which no upstream can help.
+fn is_own_want(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+    )
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::error::Failure;
+use crate::wire::Name;
 
 /// How long an upstream that just failed is tried last.
 const PENALTY_MIN: Duration = Duration::from_secs(2);
@@ -14,6 +15,10 @@ const PENALTY_MAX: Duration = Duration::from_secs(60);
 
 /// How long an upstream that leaves DNSSEC records out is tried last.
 const INCOMPLETE_FOR: Duration = Duration::from_secs(600);
+
+/// How many names must have timed out, one after the other with no answer between, before a live
+/// upstream counts as down. One or two may be slow by themselves, with all who ask below them.
+const TIMEOUTS_MAX: usize = 3;
 
 /// The health of one upstream, shared by all workers, so that a change is logged once.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ struct State {
     down: Option<(Instant, Duration)>,
     /// Set once the upstream was caught leaving signatures out: until when it is tried last.
     incomplete: Option<Instant>,
+    /// Different names that timed out since the last answer, fewer than [`TIMEOUTS_MAX`].
+    timed_out: Vec<Name>,
 }
 
 impl Health {
@@ -58,16 +65,37 @@ impl Health {
 
     /// An exchange succeeded.
     pub(super) fn succeeded(&self) {
-        if self.lock().down.take().is_some() {
+        let mut state = self.lock();
+        state.timed_out.clear();
+        let was_down = state.down.take().is_some();
+        drop(state);
+        if was_down {
             tracing::info!(upstream = self.name, "upstream is up again");
         }
     }
 
     /// An exchange failed. Failures within a penalty change nothing: they are of the same outage.
     pub(super) fn failed(&self, now: Instant, failure: &Failure) {
-        if !failure.is_of_upstream() {
-            return;
+        if failure.is_of_upstream() {
+            self.penalise(now, failure);
         }
+    }
+
+    /// A question for `name` had no answer in time, though the upstream was heard from. That is of
+    /// the upstream only when it happens with several names in a row.
+    pub(super) fn timed_out(&self, now: Instant, name: &Name) {
+        let mut state = self.lock();
+        if !state.timed_out.contains(name) {
+            state.timed_out.push(name.clone());
+        }
+        if state.timed_out.len() >= TIMEOUTS_MAX {
+            state.timed_out.clear();
+            drop(state);
+            self.penalise(now, &Failure::Timeout);
+        }
+    }
+
+    fn penalise(&self, now: Instant, failure: &Failure) {
         let mut state = self.lock();
         match state.down {
             None => {
@@ -90,6 +118,10 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    use std::{io, net::Ipv4Addr, sync::Arc};
+
+    use nix::errno::Errno;
+
     use super::*;
     use crate::clock;
 
@@ -113,9 +145,37 @@ mod tests {
     }
 
     #[test]
-    fn our_own_full_queue_is_not_held_against_the_upstream() {
+    fn what_we_lack_ourselves_is_not_held_against_the_upstream() {
+        let now = clock::instant();
         let health = Health::new("test");
-        health.failed(clock::instant(), &Failure::Busy);
-        assert!(!health.is_penalised(clock::instant()));
+        health.failed(now, &Failure::Busy);
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS] {
+            let source = Arc::new(io::Error::from_raw_os_error(errno as i32));
+            health.failed(now, &Failure::Send(Arc::clone(&source)));
+            let address = (Ipv4Addr::LOCALHOST, 53).into();
+            health.failed(now, &Failure::Connect { address, source });
+        }
+        assert!(!health.is_penalised(now));
+        let refused = Arc::new(io::ErrorKind::ConnectionRefused.into());
+        health.failed(now, &Failure::Send(refused));
+        assert!(health.is_penalised(now));
+    }
+
+    #[test]
+    fn slow_names_take_an_upstream_down_only_when_there_are_several_in_a_row() {
+        let now = clock::instant();
+        let health = Health::new("test");
+        let [a, b, c] = ["a.example", "b.example", "c.example"].map(|it| Name::parse(it).unwrap());
+        for _ in 0..10 {
+            health.timed_out(now, &a);
+            health.timed_out(now, &b);
+        }
+        health.failed(now, &Failure::Timeout);
+        health.succeeded();
+        health.timed_out(now, &c);
+        assert!(!health.is_penalised(now));
+        health.timed_out(now, &a);
+        health.timed_out(now, &b);
+        assert!(health.is_penalised(now));
     }
 }

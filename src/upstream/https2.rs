@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     error::Failure,
-    message::{self, PADDING_BLOCK_OCTETS, QUERY_CAPACITY_OCTETS, UDP_PAYLOAD_OCTETS},
+    message::{self, PADDING_BLOCK_OCTETS, QUERY_CAPACITY_OCTETS, Received, UDP_PAYLOAD_OCTETS},
 };
 use crate::{
     net::doh,
@@ -80,7 +80,7 @@ impl Https2 {
     }
 
     /// Asks `question` and waits for its response.
-    pub(super) async fn exchange(&self, question: &Question) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn exchange(&self, question: &Question) -> Result<Received, Failure> {
         let query = encode(question);
         let request = request(&self.target, query.len(), Version::HTTP_2)?;
         // GOAWAY, RST_STREAM, REFUSED_STREAM: whichever it is, no answer comes on this stream, and
@@ -100,7 +100,10 @@ impl Https2 {
                 .release_capacity(chunk.len())
                 .map_err(lost)?;
         }
-        check_answer(&query, answer)
+        Ok(Received {
+            octets: check_answer(&query, answer)?,
+            age_s: age_s(&head.headers),
+        })
     }
 }
 
@@ -157,6 +160,18 @@ pub(super) fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), 
     Ok(())
 }
 
+/// The Age header: how long a cache on the way has kept the response, by which its TTLs are too
+/// long (RFC 8484, section 5.1). 0 when it is missing or no number; a number that does not fit is
+/// as long as can be (RFC 9111, section 1.2.2).
+pub(super) fn age_s(headers: &HeaderMap) -> u32 {
+    headers
+        .get(header::AGE)
+        .and_then(|value| value.to_str().ok())
+        .map(str::trim)
+        .filter(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()))
+        .map_or(0, |digits| digits.parse().unwrap_or(u32::MAX))
+}
+
 /// How much of a foreign content type an error message repeats.
 const CONTENT_TYPE_SHOWN: usize = 64;
 
@@ -178,4 +193,29 @@ pub(super) fn check_answer(query: &[u8], answer: Vec<u8>) -> Result<Vec<u8>, Fai
         return Err(Failure::Mismatch);
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_a_number_or_nothing() {
+        for (text, age) in [
+            ("0", 0),
+            ("250", 250),
+            (" 7 ", 7),
+            ("99999999999999999999", u32::MAX),
+            ("", 0),
+            ("-1", 0),
+            ("+1", 0),
+            ("1.5", 0),
+            ("soon", 0),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AGE, text.parse().unwrap());
+            assert_eq!(age_s(&headers), age, "{text:?}");
+        }
+        assert_eq!(age_s(&HeaderMap::new()), 0);
+    }
 }

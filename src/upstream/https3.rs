@@ -8,6 +8,7 @@ use super::{
     error::Failure,
     https2::{self, Target},
     life::Life,
+    message::Received,
 };
 use crate::{
     net::http3::{Connection, Opener},
@@ -63,7 +64,7 @@ impl Https3 {
     }
 
     /// Asks `question` and waits for its response.
-    pub(super) async fn exchange(&self, question: &Question) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn exchange(&self, question: &Question) -> Result<Received, Failure> {
         let query = https2::encode(question);
         let request = https2::request(&self.target, query.len(), Version::HTTP_3)?;
         let lost = |error: StreamError| Failure::Lost(error.to_string());
@@ -87,6 +88,9 @@ impl Https3 {
                 chunk.advance(octets);
             }
         }
-        https2::check_answer(&query, answer)
+        Ok(Received {
+            octets: https2::check_answer(&query, answer)?,
+            age_s: https2::age_s(head.headers()),
+        })
     }
 }

@@ -24,6 +24,22 @@ const OPTION_HEADER_OCTETS: usize = 4;
 /// The padding option (RFC 7830).
 const OPTION_PADDING: u16 = 12;
 
+/// A response that belongs to its query, as it came.
+#[derive(Debug)]
+pub(super) struct Received {
+    /// The whole message.
+    pub(super) octets: Vec<u8>,
+    /// How long an HTTP cache on the way has kept it, in seconds.
+    pub(super) age_s: u32,
+}
+
+impl Received {
+    /// A response that no cache on the way can have kept.
+    pub(super) const fn fresh(octets: Vec<u8>) -> Self {
+        Self { octets, age_s: 0 }
+    }
+}
+
 /// Appends a query for `question` to `out`: RD, CD and DO set, `udp_payload` octets offered, an
 /// OPT record with nothing in it but padding.
 ///

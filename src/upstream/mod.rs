@@ -35,7 +35,7 @@ mod udp;
 mod url;
 
 pub use connection::DialError;
-pub use error::{ExchangeError, Failure, Stage};
+pub use error::{Class, ExchangeError, Failure, Stage};
 pub use select::{SetupError, Upstreams};
 pub use settings::{Pin, Settings, Strategy, UpstreamSettings};
 pub use stamp::StampError;
@@ -83,6 +83,9 @@ pub trait Exchange: Send + Sync + 'static {
 pub struct Exchanged {
     /// The whole DNS message, wire form; its id is of no meaning any more.
     pub octets: Vec<u8>,
+    /// How long an HTTP cache on the way has kept the response, in seconds: its TTLs are that much
+    /// too long (RFC 8484, section 5.1). 0 on other transports.
+    pub age_s: u32,
     /// The name of the upstream that gave it.
     pub upstream: Arc<str>,
     /// The transport it came over.

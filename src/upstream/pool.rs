@@ -20,6 +20,7 @@ use super::{
     connection::{Connection, Dial},
     error::Failure,
     life::Life,
+    message::Received,
     race::{self, Race},
     tries::Tries,
 };
@@ -94,7 +95,7 @@ impl Pool {
         &self,
         question: &Question,
         tries: &Tries,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Received, Failure> {
         let (first, reused) = self.acquire(0).await?;
         let heard = first.life.of_connection();
         let suspicious_after = suspicious_after(first.round_trip());

@@ -18,7 +18,7 @@ use super::{
     error::Failure,
     health::Health,
     life::Life,
-    message,
+    message::{self, Received},
     pool::Pool,
     race::Race,
     settings::UpstreamSettings,
@@ -226,7 +226,7 @@ impl Exchange for Upstreams {
                     patience = None;
                     if walk.is_silent() {
                         walk.blame_all();
-                        return walk.best_or_silent();
+                        return walk.best();
                     }
                 }
                 () = sleep_until(deadline.into()) => {
@@ -321,7 +321,7 @@ impl<'a> Walk<'a> {
             Err(error) => {
                 upstream.profile.health.failed(now, error.failure());
                 tracing::debug!(%error, "exchange failed");
-                self.error = Some(error);
+                self.note(error);
             }
         }
         None
@@ -349,14 +349,31 @@ impl<'a> Walk<'a> {
     /// Holds the end of the exchange against those that have not answered.
     fn blame_all(&mut self) {
         let now = clock::instant();
+        let mut blamed = Vec::new();
         for (upstream, before) in &self.asked {
+            let health = &upstream.profile.health;
             let failure = if upstream.profile.life.of_upstream() == *before {
+                health.failed(now, &Failure::Silent);
                 Failure::Silent
             } else {
+                health.timed_out(now, &self.question.name);
                 Failure::Timeout
             };
-            upstream.profile.health.failed(now, &failure);
-            self.error = Some(upstream.error(failure));
+            blamed.push(upstream.error(failure));
+        }
+        for error in blamed {
+            self.note(error);
+        }
+    }
+
+    /// Keeps the error that says most about the name, the last of those that say the same.
+    fn note(&mut self, error: ExchangeError) {
+        if self
+            .error
+            .as_ref()
+            .is_none_or(|kept| kept.class() <= error.class())
+        {
+            self.error = Some(error);
         }
     }
 
@@ -367,11 +384,6 @@ impl<'a> Walk<'a> {
             // Settings are never without an upstream, so at least one was asked.
             (None, None) => Err(ExchangeError::new(Arc::from("none"), Failure::Busy)),
         }
-    }
-
-    fn best_or_silent(self) -> Result<Exchanged, ExchangeError> {
-        self.best()
-            .map_err(|error| ExchangeError::silent(Arc::clone(error.upstream())))
     }
 }
 
@@ -419,13 +431,14 @@ impl Upstream {
         question: &Question,
         tries: &Tries,
     ) -> Result<Exchanged, ExchangeError> {
-        let octets = match &self.way {
+        let received = match &self.way {
             Way::Datagrams(udp) => udp.exchange(question, tries).await,
             Way::Connections(pool) => pool.exchange(question, tries).await,
         };
-        match octets {
-            Ok(octets) => Ok(Exchanged {
+        match received {
+            Ok(Received { octets, age_s }) => Ok(Exchanged {
                 octets,
+                age_s,
                 upstream: Arc::clone(&self.profile.name),
                 transport: self.profile.transport,
             }),

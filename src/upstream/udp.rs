@@ -31,7 +31,7 @@ use super::{
     SILENT_AFTER,
     error::Failure,
     life::Life,
-    message::{self, QUERY_CAPACITY_OCTETS, UDP_PAYLOAD_OCTETS},
+    message::{self, QUERY_CAPACITY_OCTETS, Received, UDP_PAYLOAD_OCTETS},
     pool::Pool,
     race::{self, Race},
     tries::Tries,
@@ -88,7 +88,7 @@ impl Udp {
         &self,
         question: &Question,
         tries: &Tries,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Received, Failure> {
         let before = self.outstanding.fetch_add(1, Ordering::Relaxed);
         let _leave = Leave(&self.outstanding);
         if before >= self.sockets_max + WAITING_MAX {
@@ -107,7 +107,7 @@ impl Udp {
         tcp: &Pool,
         question: &Question,
         tries: &Tries,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Received, Failure> {
         let Ok(_permit) = self.sockets.acquire().await else {
             return Err(Failure::Busy);
         };
@@ -140,7 +140,7 @@ impl Udp {
                         Ok(_) if message::belongs(&query, &datagram) => {
                             self.life.mark();
                             if !message::is_truncated(&datagram) {
-                                return Ok(datagram);
+                                return Ok(Received::fresh(datagram));
                             }
                             return tcp.exchange(question, tries).await;
                         }
@@ -157,12 +157,11 @@ impl Udp {
                             Refused::No => {
                                 refused = Refused::AskAgain(clock::instant() + REFUSED_GRACE);
                             }
-                            Refused::AskAgain(_) => {}
                             Refused::AskedAgain if over_tcp.is_empty() => {
                                 return Err(Failure::Connect { address, source: Arc::new(source) });
                             }
-                            // TCP may still answer.
-                            Refused::AskedAgain => {}
+                            // The query goes out again, or TCP may still answer.
+                            Refused::AskAgain(_) | Refused::AskedAgain => {}
                         },
                     }
                 }

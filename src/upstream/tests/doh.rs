@@ -49,6 +49,7 @@ fn reply(mut respond: SendResponse<Bytes>, status: u16, content_type: &str, body
         .status(status)
         .header("content-type", content_type)
         .header("location", "https://elsewhere.test/")
+        .header("age", "250")
         .body(())
         .unwrap();
     let mut stream = respond.send_response(head, false).unwrap();
@@ -66,6 +67,17 @@ async fn many_queries_share_one_connection() {
     ask_many(&upstreams, 1).await;
     ask_many(&upstreams, 200).await;
     assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_time_in_an_http_cache_is_told() {
+    let pki = Pki::new("dns.test");
+    let (address, _) = doh(&pki, |_, _, query, respond| {
+        reply(respond, 200, "application/dns-message", answer(&query));
+    })
+    .await;
+    let upstreams = upstreams([pki.upstream(Transport::Https, address)]);
+    assert_eq!(ask(&upstreams, "a.example").await.unwrap().age_s, 250);
 }
 
 #[tokio::test]

@@ -120,6 +120,7 @@ async fn http3_queries_share_one_connection() {
                         let head = http::Response::builder()
                             .status(if bad { 503 } else { 200 })
                             .header("content-type", "application/dns-message")
+                            .header("age", "250")
                             .body(())
                             .unwrap();
                         stream.send_response(head).await.unwrap();
@@ -133,6 +134,7 @@ async fn http3_queries_share_one_connection() {
     let upstreams = upstreams([pki.upstream(Transport::Http3, address)]);
     ask_many(&upstreams, 1).await;
     ask_many(&upstreams, 100).await;
+    assert_eq!(ask(&upstreams, "a.example").await.unwrap().age_s, 250);
     let error = ask(&upstreams, "z.example").await.unwrap_err();
     assert!(error.to_string().contains("HTTP status 503"), "{error}");
     ask_many(&upstreams, 1).await;

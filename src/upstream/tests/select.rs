@@ -140,6 +140,38 @@ async fn the_deadline_is_kept() {
 }
 
 #[tokio::test]
+async fn silence_up_to_an_early_deadline_is_told_as_such() {
+    let (first, _socket) = silent().await;
+    let upstreams = upstreams([first]);
+    let deadline = clock::instant() + Duration::from_millis(50);
+    let outcome = upstreams
+        .exchange(&question("a.example"), deadline, None)
+        .await;
+    assert_eq!(outcome.unwrap_err().class(), Class::Silent);
+}
+
+#[tokio::test]
+async fn an_error_tells_whether_anything_is_known_about_the_name() {
+    let closed = || async { upstream(Transport::Tcp, closed_address().await) };
+    let (mismatched, _) = listen(|_, mut stream| async move {
+        while let Some(mut query) = read_query(&mut stream).await {
+            query[13] ^= 0x01;
+            stream.write_all(&framed(&answer(&query))).await.unwrap();
+        }
+    })
+    .await;
+    let mismatched = upstream(Transport::Tcp, mismatched);
+    let class = |list: Vec<UpstreamSettings>| async {
+        let error = ask(&upstreams(list), "a.example").await.unwrap_err();
+        error.class()
+    };
+    assert_eq!(class(vec![closed().await]).await, Class::Network);
+    assert_eq!(class(vec![mismatched.clone()]).await, Class::Answerless);
+    let both = vec![mismatched, closed().await];
+    assert_eq!(class(both).await, Class::Answerless, "the last says less");
+}
+
+#[tokio::test]
 async fn a_probe_tells_latency_or_error_of_each() {
     let (good, _) = with_rcode(0).await;
     let closed = upstream(Transport::Tcp, closed_address().await);
