@@ -136,7 +136,7 @@ impl Udp {
                 received = socket.recv_buf(&mut datagram), if mismatches < MISMATCHES_MAX => {
                     match received {
                         Ok(_) if message::belongs(&query, &datagram) => {
-                            self.life.mark();
+                            self.life.mark_answer();
                             if !message::is_truncated(&datagram) {
                                 return Ok(Received::fresh(datagram));
                             }
@@ -155,12 +155,11 @@ impl Udp {
                             Refused::No => {
                                 refused = Refused::AskAgain(clock::instant() + REFUSED_GRACE);
                             }
-                            Refused::AskAgain(_) => {}
                             Refused::AskedAgain if over_tcp.is_empty() => {
                                 return Err(Failure::Connect { address, source: Arc::new(source) });
                             }
-                            // TCP may still answer.
-                            Refused::AskedAgain => {}
+                            // Copies of the first; or TCP may still answer.
+                            Refused::AskAgain(_) | Refused::AskedAgain => {}
                         },
                     }
                 }
