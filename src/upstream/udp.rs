@@ -158,7 +158,7 @@ impl Udp {
                             Refused::AskedAgain if over_tcp.is_empty() => {
                                 return Err(Failure::Connect { address, source: Arc::new(source) });
                             }
-                            // Copies of the first; or TCP may still answer.
+                            // The query goes out again, or TCP may still answer.
                             Refused::AskAgain(_) | Refused::AskedAgain => {}
                         },
                     }
