@@ -124,22 +124,30 @@ impl Dial {
             Self::Tcp => {
                 let tcp = tcp(address).await?;
                 life.mark();
-                Ok(Kind::Stream(Stream::start(Listened::new(tcp, life), None)))
+                Ok(Kind::Stream(Stream::start(
+                    Listened::new(tcp, life.clone()),
+                    None,
+                    life,
+                )))
             }
             Self::Tls { connector, name } => {
-                let tls = tls(address, connector, name, life).await?;
-                Ok(Kind::Stream(Stream::start(tls, Some(PADDING_BLOCK_OCTETS))))
+                let tls = tls(address, connector, name, life.clone()).await?;
+                Ok(Kind::Stream(Stream::start(
+                    tls,
+                    Some(PADDING_BLOCK_OCTETS),
+                    life,
+                )))
             }
             Self::Https {
                 connector,
                 name,
                 target,
             } => {
-                let tls = tls(address, connector, name, life).await?;
+                let tls = tls(address, connector, name, life.clone()).await?;
                 if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
                     return Err(failed("the server does not speak HTTP/2".to_owned()));
                 }
-                Https2::start(tls, target.clone())
+                Https2::start(tls, target.clone(), life)
                     .await
                     .map(Kind::Https2)
                     .map_err(failed)

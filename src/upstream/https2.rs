@@ -13,6 +13,7 @@ use tokio::{
 
 use super::{
     error::Failure,
+    life::Life,
     message::{self, PADDING_BLOCK_OCTETS, QUERY_CAPACITY_OCTETS, Received, UDP_PAYLOAD_OCTETS},
 };
 use crate::{
@@ -35,6 +36,7 @@ pub(super) struct Https2 {
     /// Closed when the connection's task has ended.
     ended: watch::Receiver<()>,
     target: Target,
+    life: Life,
 }
 
 /// The resource that answers queries, and its name.
@@ -48,7 +50,7 @@ pub(super) struct Target {
 
 impl Https2 {
     /// Starts HTTP/2 on a TLS connection that negotiated it.
-    pub(super) async fn start<S>(connection: S, target: Target) -> Result<Self, String>
+    pub(super) async fn start<S>(connection: S, target: Target, life: Life) -> Result<Self, String>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -71,6 +73,7 @@ impl Https2 {
             sender,
             ended,
             target,
+            life,
         })
     }
 
@@ -91,10 +94,12 @@ impl Https2 {
         body.send_data(Bytes::from(query.clone()), true)
             .map_err(lost)?;
         let (head, mut body) = response.await.map_err(lost)?.into_parts();
+        self.life.mark_answer();
         check_head(head.status, &head.headers)?;
         let mut answer = Vec::new();
         while let Some(chunk) = body.data().await {
             let chunk = chunk.map_err(lost)?;
+            self.life.mark_answer();
             append(&mut answer, &chunk)?;
             body.flow_control()
                 .release_capacity(chunk.len())

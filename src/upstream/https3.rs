@@ -77,10 +77,11 @@ impl Https3 {
             .map_err(lost)?;
         stream.finish().await.map_err(lost)?;
         let head = stream.recv_response().await.map_err(lost)?;
-        self.life.mark();
+        self.life.mark_answer();
         https2::check_head(head.status(), head.headers())?;
         let mut answer = Vec::new();
         while let Some(mut chunk) = stream.recv_data().await.map_err(lost)? {
+            self.life.mark_answer();
             while chunk.has_remaining() {
                 let part = chunk.chunk();
                 https2::append(&mut answer, part)?;

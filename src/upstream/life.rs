@@ -14,10 +14,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Counts what was heard on one connection and, with it, from its upstream. Whether anything was
 /// heard since a moment is whether the count has changed since, so no clock is read.
+///
+/// Answers are counted apart from everything else, such as handshakes: only they show that queries
+/// are worked on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Life {
     connection: Arc<AtomicU64>,
     upstream: Arc<AtomicU64>,
+    answers: Arc<AtomicU64>,
 }
 
 impl Life {
@@ -26,6 +30,7 @@ impl Life {
         Self {
             connection: Arc::default(),
             upstream: Arc::clone(&self.upstream),
+            answers: Arc::clone(&self.answers),
         }
     }
 
@@ -33,6 +38,17 @@ impl Life {
     pub(super) fn mark(&self) {
         self.connection.fetch_add(1, Ordering::Relaxed);
         self.upstream.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A part of an answer was heard, to whichever query.
+    pub(super) fn mark_answer(&self) {
+        self.mark();
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often a part of an answer was heard from this upstream.
+    pub(super) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// How often something was heard on this connection.

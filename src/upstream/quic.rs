@@ -82,7 +82,7 @@ impl Quic {
                     "the stream ended before the answer".to_owned(),
                 ));
             };
-            self.life.mark();
+            self.life.mark_answer();
             input.extend_from_slice(&chunk.bytes);
             if framing::split(&input).is_some() {
                 break;

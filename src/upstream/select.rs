@@ -31,9 +31,19 @@ use crate::{
     wire::{CLASS_IN, Name, Question, rcode, rtype},
 };
 
-/// When no upstream gave a sign of life for so long, the exchange ends: the client is told within
-/// two seconds (design, section 2), while a live upstream may take the whole timeout.
+/// When the upstreams that are asked kept silent for so long, the exchange ends: the client is told
+/// within two seconds (design, section 2), while a live upstream may take the whole timeout.
+///
+/// Live is one from which a part of an answer came since the question was put to it, be it to
+/// another question. A handshake is less: a host that completes it and then says nothing looks the
+/// same whether it works on a hard name or is dead behind its front. It only gets
+/// [`AFTER_HANDSHAKE`] from there on. So a name that takes a far side longer than this fails with
+/// silence when nobody else asks that upstream anything; it is there when it is asked again.
 const SILENCE_MAX: Duration = Duration::from_millis(1800);
+/// How long one that was heard, but gave no answer to anybody, may go on before it is silent.
+const AFTER_HANDSHAKE: Duration = Duration::from_millis(1200);
+/// How often an exchange that takes long looks for signs of life.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The upstreams of one worker.
 #[derive(Clone)]
@@ -200,7 +210,7 @@ impl Exchange for Upstreams {
         let mut walk = Walk::new(self.order(began, avoid), question, &tries);
         walk.start_next();
         let mut next_at = began + SILENT_AFTER;
-        let mut patience = Some(began + SILENCE_MAX);
+        let mut look_at = began + SILENT_AFTER;
         loop {
             tokio::select! {
                 biased;
@@ -222,15 +232,16 @@ impl Exchange for Upstreams {
                     }
                     next_at = clock::instant() + SILENT_AFTER;
                 }
-                () = sleep_until(patience.unwrap_or(deadline).into()), if patience.is_some() => {
-                    patience = None;
-                    if walk.is_silent() {
-                        walk.blame_all();
+                () = sleep_until(look_at.into()) => {
+                    let now = clock::instant();
+                    if walk.is_over(now, began + SILENCE_MAX) {
+                        walk.blame_all(now);
                         return walk.best();
                     }
+                    look_at = now + LOOK_EVERY;
                 }
                 () = sleep_until(deadline.into()) => {
-                    walk.blame_all();
+                    walk.blame_all(clock::instant());
                     return walk.best();
                 }
             }
@@ -244,12 +255,10 @@ struct Walk<'a> {
     question: &'a Question,
     tries: &'a Tries,
     race: Race<'a, (&'a Upstream, Result<Exchanged, ExchangeError>)>,
-    /// Those that were asked and have not ended, with what was heard from each before.
-    asked: Vec<(&'a Upstream, u64)>,
+    /// Those that were asked and have not ended.
+    asked: Vec<Asked<'a>>,
     /// What was heard from all of them together at the last look.
     heard_before: u64,
-    /// Whether anything was heard from one that has ended since.
-    heard: bool,
     /// The last response with an rcode that others may better.
     fallback: Option<Exchanged>,
     error: Option<ExchangeError>,
@@ -264,7 +273,6 @@ impl<'a> Walk<'a> {
             race: Race::new(),
             asked: Vec::new(),
             heard_before: 0,
-            heard: false,
             fallback: None,
             error: None,
         }
@@ -283,8 +291,7 @@ impl<'a> Walk<'a> {
             return false;
         };
         let (question, tries) = (self.question, self.tries);
-        self.asked
-            .push((upstream, upstream.profile.life.of_upstream()));
+        self.asked.push(Asked::new(upstream, clock::instant()));
         self.race
             .start(async move { (upstream, upstream.exchange(question, tries).await) });
         true
@@ -296,22 +303,16 @@ impl<'a> Walk<'a> {
         (upstream, outcome): (&'a Upstream, Result<Exchanged, ExchangeError>),
     ) -> Option<Exchanged> {
         let now = clock::instant();
-        self.asked.retain(|(asked, before)| {
-            let it = std::ptr::eq(*asked, upstream);
-            if it && upstream.profile.life.of_upstream() != *before {
-                self.heard = true;
-            }
-            !it
-        });
+        self.asked
+            .retain(|asked| !std::ptr::eq(asked.upstream, upstream));
         match outcome {
             Ok(exchanged) => {
                 upstream.profile.health.succeeded();
-                self.heard = true;
                 if !is_refusal(&exchanged.octets) {
                     // Whoever was passed over because it kept silent is known to be slow now.
-                    for (silent, before) in &self.asked {
-                        if silent.profile.life.of_upstream() == *before {
-                            silent.profile.health.failed(now, &Failure::Silent);
+                    for asked in &self.asked {
+                        if asked.was_given_time(now) && !asked.was_heard() {
+                            asked.upstream.profile.health.failed(now, &Failure::Silent);
                         }
                     }
                     return Some(exchanged);
@@ -332,37 +333,38 @@ impl<'a> Walk<'a> {
         let heard = self
             .asked
             .iter()
-            .map(|(upstream, before)| upstream.profile.life.of_upstream().wrapping_sub(*before))
+            .map(Asked::heard)
             .fold(0, u64::wrapping_add);
         std::mem::replace(&mut self.heard_before, heard) == heard
     }
 
-    /// Whether nothing was heard from anybody since they were asked.
-    fn is_silent(&self) -> bool {
-        !self.heard
-            && self
-                .asked
-                .iter()
-                .all(|(upstream, before)| upstream.profile.life.of_upstream() == *before)
+    /// Whether all that are still asked are silent, at `patience_ends` at the earliest. Those that
+    /// have ended do not count: nothing more comes from them.
+    fn is_over(&mut self, now: Instant, patience_ends: Instant) -> bool {
+        let mut all_silent = true;
+        for asked in &mut self.asked {
+            asked.look(now);
+            all_silent &= asked.was_given_time(now) && asked.is_silent(now);
+        }
+        all_silent && now >= patience_ends
     }
 
     /// Holds the end of the exchange against those that have not answered.
-    fn blame_all(&mut self) {
-        let now = clock::instant();
-        let mut blamed = Vec::new();
-        for (upstream, before) in &self.asked {
-            let health = &upstream.profile.health;
-            let failure = if upstream.profile.life.of_upstream() == *before {
-                health.failed(now, &Failure::Silent);
+    fn blame_all(&mut self, now: Instant) {
+        for mut asked in std::mem::take(&mut self.asked) {
+            asked.look(now);
+            let health = &asked.upstream.profile.health;
+            match (asked.was_given_time(now), asked.was_heard()) {
+                (false, _) => {}
+                (true, false) => health.failed(now, &Failure::Silent),
+                (true, true) => health.timed_out(now, &self.question.name),
+            }
+            let failure = if asked.is_silent(now) {
                 Failure::Silent
             } else {
-                health.timed_out(now, &self.question.name);
                 Failure::Timeout
             };
-            blamed.push(upstream.error(failure));
-        }
-        for error in blamed {
-            self.note(error);
+            self.note(asked.upstream.error(failure));
         }
     }
 
@@ -384,6 +386,62 @@ impl<'a> Walk<'a> {
             // Settings are never without an upstream, so at least one was asked.
             (None, None) => Err(ExchangeError::new(Arc::from("none"), Failure::Busy)),
         }
+    }
+}
+
+/// An upstream that was asked and has not ended.
+struct Asked<'a> {
+    upstream: &'a Upstream,
+    at: Instant,
+    /// What was heard from it before.
+    heard_before: u64,
+    /// What was heard of answers from it before.
+    answers_before: u64,
+    /// What had been heard at the last look that found something new, and when that was.
+    last_heard: (u64, Instant),
+}
+
+impl<'a> Asked<'a> {
+    fn new(upstream: &'a Upstream, now: Instant) -> Self {
+        let life = &upstream.profile.life;
+        Self {
+            upstream,
+            at: now,
+            heard_before: life.of_upstream(),
+            answers_before: life.answers(),
+            last_heard: (life.of_upstream(), now),
+        }
+    }
+
+    /// Takes note of what was heard meanwhile.
+    fn look(&mut self, now: Instant) {
+        let heard = self.upstream.profile.life.of_upstream();
+        if self.last_heard.0 != heard {
+            self.last_heard = (heard, now);
+        }
+    }
+
+    /// How much was heard since it was asked.
+    fn heard(&self) -> u64 {
+        let life = &self.upstream.profile.life;
+        life.of_upstream().wrapping_sub(self.heard_before)
+    }
+
+    fn was_heard(&self) -> bool {
+        self.heard() != 0
+    }
+
+    /// Whether it has had the time in which nearly every live one is heard.
+    fn was_given_time(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) >= SILENT_AFTER
+    }
+
+    /// Whether nothing was heard since it was asked, or no answer and nothing else for long.
+    fn is_silent(&self, now: Instant) -> bool {
+        let quiet = now.saturating_duration_since(self.last_heard.1);
+        !self.was_heard()
+            || self.upstream.profile.life.answers() == self.answers_before
+                && quiet >= AFTER_HANDSHAKE
     }
 }
 

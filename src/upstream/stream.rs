@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     error::Failure,
+    life::Life,
     message::{self, QUERY_CAPACITY_OCTETS},
 };
 use crate::{clock, entropy, net::framing, wire::Question};
@@ -65,12 +66,12 @@ struct Pending {
 
 impl Stream {
     /// Takes over a connection that is ready for queries.
-    pub(super) fn start<S>(connection: S, pad_to: Option<usize>) -> Self
+    pub(super) fn start<S>(connection: S, pad_to: Option<usize>, life: Life) -> Self
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(run(connection, queue));
+        tokio::spawn(run(connection, queue, life));
         Self {
             queue: sender,
             pad_to,
@@ -110,14 +111,14 @@ fn closed() -> Failure {
     Failure::Lost("closed before the query was sent".to_owned())
 }
 
-async fn run<S>(connection: S, queue: mpsc::Receiver<Request>)
+async fn run<S>(connection: S, queue: mpsc::Receiver<Request>, life: Life)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (mut reader, mut writer) = tokio::io::split(connection);
     let mut table = Table::default();
     let mut queue = queue;
-    let failure = drive(&mut reader, &mut writer, &mut queue, &mut table).await;
+    let failure = drive(&mut reader, &mut writer, &mut queue, &mut table, &life).await;
     // First nobody can queue any more, then whoever did is told.
     queue.close();
     table.fail(&failure);
@@ -134,6 +135,7 @@ async fn drive<S>(
     writer: &mut WriteHalf<S>,
     queue: &mut mpsc::Receiver<Request>,
     table: &mut Table,
+    life: &Life,
 ) -> Failure
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
@@ -157,6 +159,7 @@ where
             read = reader.read_buf(&mut input) => match read {
                 Ok(0) => return Failure::Lost("the upstream closed it".to_owned()),
                 Ok(_) => {
+                    life.mark_answer();
                     while let Some((response, octets)) = framing::split(&input) {
                         table.answer(response);
                         input.advance(octets);

@@ -138,7 +138,7 @@ impl Udp {
                 received = socket.recv_buf(&mut datagram), if mismatches < MISMATCHES_MAX => {
                     match received {
                         Ok(_) if message::belongs(&query, &datagram) => {
-                            self.life.mark();
+                            self.life.mark_answer();
                             if !message::is_truncated(&datagram) {
                                 return Ok(Received::fresh(datagram));
                             }

@@ -107,19 +107,54 @@ async fn when_all_are_silent_the_client_is_told_in_time() {
     assert_eq!(error.label(), "receive");
 }
 
-#[tokio::test]
-async fn a_live_upstream_may_take_its_time() {
-    // The handshake shows that it lives; the answer comes after silence would have ended it.
-    let (address, _) = listen(|_, mut stream| async move {
-        let query = read_query(&mut stream).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(2500)).await;
-        stream.write_all(&framed(&answer(&query))).await.unwrap();
-        std::future::pending::<()>().await;
+/// A TCP upstream that answers all but names that begin with `slow`. To those it never answers, or
+/// after silence would have ended the exchange, when `at_last`.
+async fn slow_for_some(at_last: bool) -> UpstreamSettings {
+    let (address, _) = listen(move |_, mut stream| async move {
+        let mut slow = None;
+        let delay = tokio::time::sleep(Duration::from_millis(2500));
+        tokio::pin!(delay);
+        loop {
+            let query = tokio::select! {
+                query = read_query(&mut stream) => query,
+                () = &mut delay, if at_last && slow.is_some() => slow.take(),
+            };
+            let Some(query) = query else { return };
+            if query[13..].starts_with(b"slow") && slow.is_none() && !delay.is_elapsed() {
+                slow = Some(query);
+                continue;
+            }
+            stream.write_all(&framed(&answer(&query))).await.unwrap();
+        }
     })
     .await;
-    let upstreams = upstreams([upstream(Transport::Tcp, address)]);
-    let exchanged = ask(&upstreams, "a.example").await.unwrap();
-    assert_is_answer(&exchanged, "a.example");
+    upstream(Transport::Tcp, address)
+}
+
+#[tokio::test]
+async fn an_upstream_that_answers_others_may_take_its_time() {
+    let upstreams = upstreams([slow_for_some(true).await]);
+    let (slow, ()) = tokio::join!(biased; ask(&upstreams, "slow.example"), async {
+        ask(&upstreams, "quick.example").await.unwrap();
+    });
+    assert_is_answer(&slow.unwrap(), "slow.example");
+}
+
+#[tokio::test]
+async fn a_handshake_alone_is_no_sign_of_work() {
+    let upstreams = upstreams([slow_for_some(false).await]);
+    let error = ask(&upstreams, "slow.example").await.unwrap_err();
+    assert_eq!(error.class(), Class::Silent);
+}
+
+#[tokio::test]
+async fn silence_after_a_refusal_ends_as_soon_as_any() {
+    let (refusing, _) = with_rcode(2).await;
+    let (second, _socket) = silent().await;
+    let upstreams = upstreams([refusing, second]);
+    let asking = ask(&upstreams, "a.example");
+    let exchanged = tokio::time::timeout(PATIENCE / 2, asking).await.unwrap();
+    assert_eq!(message::rcode(&exchanged.unwrap().octets), 2);
 }
 
 #[tokio::test]
