@@ -18,7 +18,7 @@
 
 use std::{
     collections::BTreeSet,
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -321,6 +321,10 @@ impl<'a> Keeper<'a> {
         // later call replaces, and never a CA that users install but nobody can sign with.
         let mut files = Vec::new();
         if let Some(authority_key) = authority_key {
+            // Devices trust the old one. When it was replaced for a wrong reason, such as a clock
+            // that was years ahead for a moment, it can be put back.
+            keep_old(&self.files.authority_key);
+            keep_old(&self.files.authority);
             files.push(new_key(&self.files.authority_key, authority_key));
             files.push(new_certificate(&self.files.authority, &authority));
         }
@@ -425,6 +429,14 @@ fn authority_der(path: &Path) -> Result<CertificateDer<'static>, CertificateErro
         .ok_or_else(|| CertificateError::NoCertificate {
             path: path.to_owned(),
         })
+}
+
+/// Copies a file that is about to be replaced to `NAME.old`, with its mode. Best effort: there may
+/// be none, and a full disk shows when the new one is written.
+fn keep_old(path: &Path) {
+    let mut old = path.as_os_str().to_owned();
+    old.push(".old");
+    let _ = fs::copy(path, PathBuf::from(old));
 }
 
 #[cfg(test)]

@@ -112,14 +112,19 @@ impl<'a> Query<'a> {
         let qtype = u16::from_be_bytes([tail[0], tail[1]]);
         let qclass = u16::from_be_bytes([tail[2], tail[3]]);
         // An IXFR query carries a SOA in its authority section, so this comes before the counts.
+        let plain = answers == 0 && authorities == 0;
         if is_meta(qtype) {
-            return Err(fault(rcode::REFUSED, false));
+            let edns = plain && has_opt(octets, question_end, additionals);
+            return Err(fault(rcode::REFUSED, edns));
         }
-        if answers != 0 || authorities != 0 {
+        if !plain {
             return Err(fault(rcode::FORMERR, false));
         }
-        let edns = additional(octets, question_end, additionals)
-            .map_err(|rcode| fault(rcode, rcode == rcode::BADVERS))?;
+        let edns = additional(octets, question_end, additionals).map_err(|rcode| {
+            // A FORMERR may be about the OPT record itself; all else is answered with one.
+            let edns = rcode != rcode::FORMERR && has_opt(octets, question_end, additionals);
+            fault(rcode, edns)
+        })?;
         if qclass != CLASS_IN {
             return Err(fault(rcode::REFUSED, edns.is_some()));
         }
@@ -258,6 +263,24 @@ fn lowercase_name(
     // Length octets are at most 63 and therefore never letters.
     target.make_ascii_lowercase();
     Some(at)
+}
+
+/// Whether there is an OPT record among the additional records, as far as they can be read. Replies
+/// to queries that have one carry one too (RFC 6891, section 6.1.1).
+fn has_opt(octets: &[u8], start: usize, count: u16) -> bool {
+    let mut at = start;
+    for _ in 0..count {
+        let fixed: Option<(usize, &[u8; 10])> =
+            skip_name(octets, at).and_then(|end| Some((end, octets.get(end..)?.first_chunk()?)));
+        let Some((end, fixed)) = fixed else {
+            return false;
+        };
+        if u16::from_be_bytes([fixed[0], fixed[1]]) == rtype::OPT {
+            return true;
+        }
+        at = end + 10 + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
+    }
+    false
 }
 
 /// Walks the additional section; what its OPT record says, or the rcode to answer with.
@@ -443,6 +466,13 @@ mod tests {
         assert_eq!(with(7, 1), Some(rcode::FORMERR));
         assert_eq!(with(30, 252), Some(rcode::REFUSED)); // AXFR
         assert_eq!(with(32, 3), Some(rcode::REFUSED)); // class CH
+        let mut transfer = good.clone();
+        transfer[30] = 252;
+        let refused = Query::peek(&transfer).unwrap_err();
+        assert!(
+            matches!(refused, Fault::Reply { edns: true, .. }),
+            "{refused:?}"
+        );
         assert_eq!(with(39, 1), Some(rcode::BADVERS));
         assert_eq!(with(12, 0xc0), Some(rcode::FORMERR));
         let mut two = good.clone();

@@ -282,6 +282,10 @@ fn ca_is_made_again_only_near_its_end() {
     let later = ensure(&directory, &usual(), threshold + 60 * DAY_S).unwrap();
     assert_eq!(later.outcome, Outcome::AuthorityMade(Reason::NearEnd));
     assert_ne!(later.authority.subject, first.authority.subject);
+    // What devices trust can be put back.
+    let old = fs::read_to_string(directory.join("ca.pem.old")).unwrap();
+    assert!(old.contains("BEGIN CERTIFICATE"));
+    assert!(directory.join("ca.key.old").exists());
 }
 
 #[test]
