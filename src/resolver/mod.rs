@@ -59,6 +59,8 @@ pub struct Shared {
     keys: RwLock<KeyCache>,
     /// The validator's settings; `None` when validation is switched off.
     dnssec: ArcSwapOption<dnssec::Settings>,
+    /// Reads the clocks.
+    now: fn() -> Now,
 }
 
 impl Shared {
@@ -82,7 +84,20 @@ impl Shared {
             fetches: Arc::new(Flights::new()),
             keys: RwLock::default(),
             dnssec: ArcSwapOption::from_pointee(dnssec),
+            now: Now::read,
         }
+    }
+
+    /// Takes every time from `now` instead of the machine's clocks: for tests that move time by
+    /// hand.
+    #[must_use]
+    pub fn with_clock(self, now: fn() -> Now) -> Self {
+        Self { now, ..self }
+    }
+
+    /// The time by the clocks of this process.
+    fn now(&self) -> Now {
+        (self.now)()
     }
 
     /// Validates with these settings from now on, or not at all. What was judged by others is
@@ -181,7 +196,7 @@ impl<U: Exchange> Resolver<U> {
         let key: Box<[u8]> = Box::from(query.key());
         tokio::spawn(async move {
             let found = driver.resolve(&question).await;
-            let now_s = Now::read().uptime_s;
+            let now_s = shared.now().uptime_s;
             let settings = **shared.cache_settings.load();
             let packed = found.and_then(|found| {
                 fill::pack(&settings, &key, &question, found, now_s).ok_or_else(|| {
@@ -254,7 +269,7 @@ impl<U: Exchange> Handler for Resolver<U> {
 
     fn try_answer(&self, octets: &[u8], client: &Client, out: &mut Vec<u8>) -> Attempt<Pending> {
         let shared = &*self.shared;
-        let now = Now::read();
+        let now = shared.now();
         shared.counters.queries.add(client.transport);
         let admission = shared.access.load().admit(client.address.ip(), now.instant);
         if admission == Admission::TooOften {
@@ -305,7 +320,7 @@ impl<U: Exchange> Handler for Resolver<U> {
         };
         let landed = self.wait(&query, now).await;
         drop(place);
-        let now = Now::read();
+        let now = self.shared.now();
         let reply = &self.shared.reply;
         match landed {
             Ok(stored) => reply::answer(reply, &query, &client, &stored.entry(), &now, out),
@@ -319,7 +334,7 @@ impl<U: Exchange> Handler for Resolver<U> {
             return Answer::default();
         };
         let failure = Failure::Overloaded("too many queries are waiting for upstreams");
-        let now = Now::read();
+        let now = self.shared.now();
         reply::failure(&self.shared.reply, &query, &client, &failure, &now, out)
     }
 }

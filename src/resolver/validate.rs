@@ -15,7 +15,6 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tracing::debug;
 
 use crate::{
-    clock::Now,
     dnssec::{self, FetchFailed, Judged, Step, Validation, Verdict, Why, foresee},
     reply::Failure,
     upstream::Exchange,
@@ -67,7 +66,7 @@ async fn attempt<U: Exchange>(
 ) -> Result<(Judged, Arc<str>), Failure> {
     let counters = &driver.shared.counters;
     let keys = &driver.shared.keys;
-    let now = Now::read();
+    let now = driver.shared.now();
     let fetch = |question: Question| async move {
         let outcome = driver.fetcher.fetch(&question, avoid, counters).await;
         (question, outcome)
@@ -143,7 +142,7 @@ fn supply(validation: &mut Validation, question: Question, outcome: &Outcome) {
 /// Keys that do not fit may have been replaced since they were learnt: forget those of the zone
 /// concerned, unless that was just done.
 fn forget_old_keys<U: Exchange>(driver: &Driver<U>, question: &Question, reason: &dnssec::Reason) {
-    let now = Now::read();
+    let now = driver.shared.now();
     let mut keys = driver
         .shared
         .keys

@@ -15,7 +15,9 @@ pub struct ExchangeError {
 }
 
 impl ExchangeError {
-    pub(super) const fn new(upstream: Arc<str>, failure: Failure) -> Self {
+    /// What failed at the upstream called so. Made here, and by the scripted upstreams of tests.
+    #[must_use]
+    pub const fn new(upstream: Arc<str>, failure: Failure) -> Self {
         Self { upstream, failure }
     }
 
