@@ -1,13 +1,7 @@
 //! The keeper of trust anchors at work: seeds at start, a look at the zones' keys when it is due,
 //! the state file, and the validator's settings (RFC 5011).
 
-use std::{
-    collections::{HashMap, HashSet},
-    fs,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::sleep};
 use tracing::{debug, error, info, warn};
@@ -220,8 +214,19 @@ fn base(settings: &Settings) -> dnssec::Settings {
     let dnssec = &settings.dnssec;
     dnssec::Settings {
         anchors: HashMap::new(),
-        negative_trust_anchors: dnssec.negative_trust_anchors.iter().cloned().collect(),
-        private_zones: HashSet::new(),
+        // A route that switches validation off does so for good.
+        negative_trust_anchors: dnssec
+            .negative_trust_anchors
+            .iter()
+            .cloned()
+            .chain(
+                dnssec
+                    .unvalidated_zones
+                    .iter()
+                    .map(|zone| (zone.clone(), u64::MAX)),
+            )
+            .collect(),
+        private_zones: dnssec.private_zones.iter().cloned().collect(),
         sha1: dnssec.sha1,
         skew_s: u32::try_from(dnssec.skew.as_secs()).unwrap_or(u32::MAX),
     }

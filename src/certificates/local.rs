@@ -158,7 +158,7 @@ pub struct Authority {
 /// written while all is good, so a read-only directory does until then.
 ///
 /// When this fails although a leaf is there, say because the disk is full, that leaf is as good as
-/// it was: [`load`] of [`Files::leaf`] and [`Files::leaf_key`] still serves it.
+/// it was: [`load()`] of [`Files::leaf`] and [`Files::leaf_key`] still serves it.
 ///
 /// Two processes may call this at once: each file is whole at every moment, and a pair that mixes
 /// both is found damaged and made again by the next call.

@@ -1,7 +1,7 @@
 //! Certificates of our own listeners: the local CA and its leaf, or a configured chain and key.
 //!
 //! [`ensure`] keeps a name-constrained local CA and a short-lived leaf in a directory, for when
-//! nothing is configured; [`load`] reads the chain and key a user brings. Both end in the
+//! nothing is configured; [`load()`] reads the chain and key a user brings. Both end in the
 //! [`CertifiedKey`](rustls::sign::CertifiedKey) a TLS listener serves and the [`Facts`] people and
 //! metrics want. [`Stamp`] tells cheaply whether files changed since they were read.
 //!

@@ -7,6 +7,7 @@ use super::{
     Options, Surroundings,
     file::{self, File, Key, List},
     problem::{Collector, Place},
+    routes::{self, Route},
     settings::{
         CertificateFiles, DnssecSettings, LogSettings, NamedFile, Settings, TlsSettings,
         UpstreamEntry,
@@ -64,6 +65,7 @@ pub(super) fn check(
         options.upstreams.iter().map(flag).collect()
     };
     let (upstreams, upstream_entries) = upstreams::all(entries, problems);
+    let routes = routes::all(file.routes, &upstreams, problems);
     Settings {
         source: source.map(Path::to_owned),
         listen,
@@ -71,12 +73,13 @@ pub(super) fn check(
         access: access(file.access),
         upstream: upstream::Settings {
             upstreams,
+            routes: routes.iter().map(|route| route.way.clone()).collect(),
             strategy: upstream::Strategy::default(),
             timeout: timeout(file.forward.timeout, problems),
         },
         upstream_entries,
         cache: cache(file.cache, problems),
-        dnssec: dnssec(file.dnssec, &base, problems),
+        dnssec: dnssec(file.dnssec, &routes, &base, problems),
         state_directory: file.state.directory.map_or_else(
             || surroundings.default_state_directory(),
             |directory| base.join(directory.value),
@@ -236,7 +239,12 @@ fn access(written: file::Access) -> access::Settings {
     }
 }
 
-fn dnssec(written: file::Dnssec, base: &Path, problems: &mut Collector<'_>) -> DnssecSettings {
+fn dnssec(
+    written: file::Dnssec,
+    routes: &[Route],
+    base: &Path,
+    problems: &mut Collector<'_>,
+) -> DnssecSettings {
     let default = DnssecSettings::default();
     let skew = written.skew.map_or(default.skew, |skew| {
         if skew.value > SKEW_MAX {
@@ -250,6 +258,8 @@ fn dnssec(written: file::Dnssec, base: &Path, problems: &mut Collector<'_>) -> D
         validate: written.validate.map_or(default.validate, |flag| flag.value),
         trust_anchors: files.map(|file| base.join(file.value)).collect(),
         negative_trust_anchors: values_of(written.negative_trust_anchors),
+        private_zones: routes::zones(routes, true),
+        unvalidated_zones: routes::zones(routes, false),
         sha1: written.sha1.map_or(default.sha1, |flag| flag.value),
         skew,
     }

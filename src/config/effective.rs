@@ -63,6 +63,19 @@ impl Settings {
         let timeout = values::duration_text(self.upstream.timeout);
         writeln!(out, "timeout = {}", quoted(&timeout))?;
 
+        for route in &self.upstream.routes {
+            let off = |zone| self.dnssec.unvalidated_zones.contains(zone);
+            let dnssec = if route.zones.iter().any(off) {
+                "off"
+            } else {
+                "on"
+            };
+            writeln!(out, "\n[[route]]")?;
+            writeln!(out, "zones = {}", list(&route.zones))?;
+            writeln!(out, "upstreams = {}", list(&route.upstreams))?;
+            writeln!(out, "dnssec = {}", quoted(dnssec))?;
+        }
+
         writeln!(out, "\n[cache]")?;
         let size = values::size_text(self.cache.size_octets as u64);
         writeln!(out, "size = {}", quoted(&size))?;

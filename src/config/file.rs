@@ -36,6 +36,7 @@ pub(super) struct File {
     pub(super) upstreams: Vec<Written<Upstream>>,
     pub(super) forward: Forward,
     pub(super) cache: Cache,
+    pub(super) routes: Vec<Written<Route>>,
     pub(super) dnssec: Dnssec,
     pub(super) state: State,
     pub(super) log: Log,
@@ -112,6 +113,18 @@ pub(super) struct Cache {
     pub(super) max_ttl: Key<Duration>,
     /// Longest time a negative answer is kept; whole seconds, default 1 hour.
     pub(super) max_negative_ttl: Key<Duration>,
+}
+
+/// One `[[route]]`. Live.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Route {
+    /// The zones whose names go another way.
+    pub(super) zones: List<Name>,
+    /// The names of the upstreams that are asked for them.
+    pub(super) upstreams: List<String>,
+    /// Whether the zones are validated, `on` (default) or `off`. On, a private zone is insecure
+    /// where the public tree proves that it does not have its name.
+    pub(super) dnssec: Key<bool>,
 }
 
 /// `[dnssec]`: how answers are validated. Live, but for `trust_anchors`: restart.
@@ -203,6 +216,13 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
                 max_negative_ttl: cache.text("max_negative_ttl", "1h", whole_seconds),
             }
         }),
+        routes: root.tables("route", |route| Route {
+            zones: route.texts("zones", "corp.example", zone),
+            upstreams: route.texts("upstreams", "office", filled),
+            dnssec: route.text("dnssec", "off", |text| {
+                named(text, &[("on", true), ("off", false)])
+            }),
+        }),
         dnssec: root.table("dnssec", |dnssec| Dnssec {
             validate: dnssec.flag("validate"),
             trust_anchors: dnssec.texts("trust_anchors", "root.key", path),
@@ -235,11 +255,6 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
 /// The tables of which nothing is built yet: their keys are known and their types checked, so that
 /// a spelling mistake is told apart from a missing feature. What they ask for, `unbuilt` refuses.
 fn read_unbuilt(root: &mut Table<'_, '_, '_>) {
-    root.tables("route", |route| {
-        route.texts("zones", "corp.example", filled);
-        route.texts("upstreams", "office", filled);
-        route.text("dnssec", "off", |text| one_of(text, &["on", "off"]));
-    });
     root.table("names", |names| {
         names.texts("hosts", "/etc/hosts", path);
         names.flag("special_use");
@@ -323,6 +338,10 @@ fn doh_path(text: &str) -> Result<String, String> {
         "/dns-query".to_owned()
     };
     Err(format!("{text:?} is not a path; write it as \"{instead}\""))
+}
+
+fn zone(text: &str) -> Result<Name, String> {
+    Name::parse(text).map_err(|error| format!("{text:?} is not a zone: {error}"))
 }
 
 /// `NAME until DATE`: a name and the seconds since 1970 at which it is validated again.

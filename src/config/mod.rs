@@ -17,6 +17,7 @@ mod check;
 mod effective;
 mod file;
 mod problem;
+mod routes;
 mod settings;
 mod surroundings;
 mod table;

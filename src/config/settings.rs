@@ -84,6 +84,10 @@ pub struct DnssecSettings {
     pub trust_anchors: Vec<PathBuf>,
     /// Names at and below which nothing is validated, and until when, in seconds since 1970.
     pub negative_trust_anchors: Vec<(Name, u64)>,
+    /// Zones with a route of their own, which may stand beside the public tree.
+    pub private_zones: Vec<Name>,
+    /// Zones whose route says `dnssec = "off"`.
+    pub unvalidated_zones: Vec<Name>,
     /// Whether what rests on SHA-1 counts as signed.
     pub sha1: bool,
     /// Tolerance for signature times.
@@ -96,6 +100,8 @@ impl Default for DnssecSettings {
             validate: true,
             trust_anchors: Vec::new(),
             negative_trust_anchors: Vec::new(),
+            private_zones: Vec::new(),
+            unvalidated_zones: Vec::new(),
             sha1: false,
             skew: Duration::from_secs(dnssec::limits::SKEW_DEFAULT_S.into()),
         }

@@ -78,6 +78,15 @@ weight = 1
 strategy = "ordered"
 timeout = "4s"
 
+[[route]]
+zones = ["corp.example", "168.192.in-addr.arpa"]
+upstreams = ["office"]
+dnssec = "off"
+
+[[route]]
+zones = ["lab.example"]
+upstreams = ["office"]
+
 [cache]
 size = "32MiB"
 min_ttl = "0s"
@@ -119,11 +128,6 @@ weight = 2
 
 [forward]
 strategy = "fastest"
-
-[[route]]
-zones = ["corp.example", "168.192.in-addr.arpa"]
-upstreams = ["office"]
-dnssec = "off"
 
 [cache]
 serve_stale = "1d"
@@ -174,6 +178,11 @@ fn the_contract_example_is_read() {
                 negative("a.example", 1_801_353_600),
                 negative("b.example", 1_801_396_800),
             ],
+            private_zones: vec![Name::parse("lab.example").unwrap()],
+            unvalidated_zones: vec![
+                Name::parse("corp.example").unwrap(),
+                Name::parse("168.192.in-addr.arpa").unwrap(),
+            ],
             sha1: true,
             skew: Duration::from_secs(60),
         }
@@ -218,13 +227,37 @@ fn every_unbuilt_key_of_the_contract_is_refused_by_name() {
     assert_eq!(found.len(), unbuilt::UNBUILT.len(), "{found:#?}");
     assert!(
         found.contains(
-            &"truename.toml:16:12: `cache.prefetch`: not built yet; remove the key or write false"
+            &"truename.toml:11:12: `cache.prefetch`: not built yet; remove the key or write false"
                 .to_owned()
         )
     );
     assert!(
-        found.contains(&"truename.toml:9:1: `route`: not built yet; remove the table".to_owned())
+        found
+            .iter()
+            .any(|complaint| complaint.contains("`record`: not built yet; remove"))
     );
+}
+
+#[test]
+fn a_route_must_lead_somewhere() {
+    for (written, what) in [
+        ("zones = [\"a.example\"]", "has no `upstreams`"),
+        ("upstreams = [\"quad9\"]", "has no `zones`"),
+        (
+            "zones = [\"a.example\"]\nupstreams = [\"office\"]",
+            "no upstream is called \"office\"; there are: quad9, cloudflare",
+        ),
+        (
+            "zones = [\"a..example\"]\nupstreams = [\"quad9\"]",
+            "is not a zone",
+        ),
+    ] {
+        let found = complaints(&format!("[[route]]\n{written}"));
+        assert!(
+            found.iter().any(|complaint| complaint.contains(what)),
+            "{found:?}"
+        );
+    }
 }
 
 #[test]

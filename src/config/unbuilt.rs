@@ -32,7 +32,6 @@ pub(super) enum Off {
 
 /// Every key that is refused, and what may stand there.
 pub(super) const UNBUILT: &[(&str, Off)] = &[
-    ("route", Off::EmptyList),
     ("record", Off::EmptyList),
     ("upstream.weight", Off::One),
     ("forward.strategy", Off::Text("ordered")),

@@ -357,7 +357,7 @@ impl KeyCache {
 
     /// Forgets the keys of the closest zone known at or above `name`, unless they were learnt just
     /// now: they may have been replaced since. A zone whose answers are bogus costs one look at its
-    /// keys in [`DOUBT_AFTER_S`], not one for each answer.
+    /// keys in `DOUBT_AFTER_S`, not one for each answer.
     pub fn doubt(&mut self, name: &Name, now: &Now) {
         let mut at = Some(name.clone());
         while let Some(zone) = at {

@@ -35,7 +35,7 @@ pub enum Rejection {
     MethodNotAllowed,
     /// The body did not arrive in time.
     Timeout,
-    /// A body longer than [`QUERY_MAX_OCTETS`](super::QUERY_MAX_OCTETS).
+    /// A body longer than [`QUERY_MAX_OCTETS`].
     TooLarge,
     /// A body of another media type.
     MediaType,

@@ -5,7 +5,7 @@
 //! [`Handler`](crate::handler::Handler), hits are answered in the same turn of the event loop, and
 //! what leaves in one turn leaves together.
 //!
-//! [`bind`] opens every socket before anything runs, one per worker and address; [`serve`] runs
+//! [`bind()`] opens every socket before anything runs, one per worker and address; [`serve()`] runs
 //! one worker's share until it is told to stop, and then lets queries in flight finish.
 //!
 //! RFC 1035 section 4.2, RFC 7766 (TCP), RFC 7858 (TLS), RFC 8484 (HTTPS), RFC 9250 (QUIC).

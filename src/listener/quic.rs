@@ -1,5 +1,5 @@
 //! QUIC listeners (RFC 9000): who gets in, and for how long. What is spoken inside is in
-//! [`doq`](super::doq) and [`https3`](super::https3).
+//! [`doq`] and [`https3`].
 
 use std::{
     io,

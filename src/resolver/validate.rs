@@ -43,7 +43,7 @@ pub(super) async fn validate<U: Exchange>(
     if !matches!(second.verdict, Verdict::Bogus(_)) {
         return Ok(second);
     }
-    if driver.fetcher.upstreams.count() < 2 {
+    if driver.fetcher.upstreams.count(question) < 2 {
         return Ok(second);
     }
     match attempt(driver, question, settings, Some(&*upstream)).await {

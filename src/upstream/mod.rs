@@ -26,6 +26,7 @@ mod message;
 mod pool;
 mod quic;
 mod race;
+mod routes;
 mod select;
 mod settings;
 mod stamp;
@@ -37,7 +38,7 @@ mod url;
 pub use connection::DialError;
 pub use error::{Class, ExchangeError, Failure, Stage};
 pub use select::{SetupError, Upstreams};
-pub use settings::{Pin, Settings, Strategy, UpstreamSettings};
+pub use settings::{Pin, Route, Settings, Strategy, UpstreamSettings};
 pub use stamp::StampError;
 pub use udp::SOCKETS_MAX as UDP_SOCKETS_MAX;
 pub use url::{Overrides, UrlError, parse};
@@ -70,8 +71,8 @@ pub trait Exchange: Send + Sync + 'static {
     /// How long a client's question may take when upstreams are alive and work on it.
     fn timeout(&self) -> Duration;
 
-    /// How many upstreams there are.
-    fn count(&self) -> usize;
+    /// How many upstreams there are for `question`.
+    fn count(&self, question: &Question) -> usize;
 
     /// Takes note that the upstream called so leaves signatures or proofs out, which another one
     /// gives.

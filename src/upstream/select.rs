@@ -21,6 +21,7 @@ use super::{
     message::{self, Received},
     pool::Pool,
     race::Race,
+    routes::Routes,
     settings::UpstreamSettings,
     tries::Tries,
     udp::{self, Udp},
@@ -53,6 +54,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 )]
 pub struct Upstreams {
     upstreams: Vec<Arc<Upstream>>,
+    routes: Arc<Routes>,
     timeout: Duration,
     udp_sockets_max: usize,
 }
@@ -97,20 +99,28 @@ impl Upstreams {
             .iter()
             .map(|upstream| Profile::new(upstream).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::with(profiles, settings.timeout, udp::SOCKETS_MAX))
+        let routes = Arc::new(Routes::new(settings));
+        Ok(Self::with(
+            profiles,
+            routes,
+            settings.timeout,
+            udp::SOCKETS_MAX,
+        ))
     }
 
     /// The same upstreams for another worker: connections of its own, everything else shared, so
     /// that a change of health is known to all and logged once.
     #[must_use]
     pub fn for_worker(&self) -> Self {
-        Self::with(self.profiles(), self.timeout, self.udp_sockets_max)
+        let routes = Arc::clone(&self.routes);
+        Self::with(self.profiles(), routes, self.timeout, self.udp_sockets_max)
     }
 
     /// The same upstreams, with at most so many sockets towards each of those on plain UDP.
     #[must_use]
     pub fn with_udp_sockets_max(&self, udp_sockets_max: usize) -> Self {
-        Self::with(self.profiles(), self.timeout, udp_sockets_max)
+        let routes = Arc::clone(&self.routes);
+        Self::with(self.profiles(), routes, self.timeout, udp_sockets_max)
     }
 
     fn profiles(&self) -> Vec<Arc<Profile>> {
@@ -156,22 +166,30 @@ impl Upstreams {
         probes.into_iter().map(|(_, probe)| probe).collect()
     }
 
-    fn with(profiles: Vec<Arc<Profile>>, timeout: Duration, udp_sockets_max: usize) -> Self {
+    fn with(
+        profiles: Vec<Arc<Profile>>,
+        routes: Arc<Routes>,
+        timeout: Duration,
+        udp_sockets_max: usize,
+    ) -> Self {
         Self {
             upstreams: profiles
                 .into_iter()
                 .map(|profile| Arc::new(Upstream::new(profile, udp_sockets_max)))
                 .collect(),
+            routes,
             timeout,
             udp_sockets_max,
         }
     }
 
-    /// The upstreams in the order in which to try them now.
-    fn order(&self, now: Instant, avoid: Option<&str>) -> Vec<&Upstream> {
+    /// The upstreams for `question` in the order in which to try them now.
+    fn order(&self, question: &Question, now: Instant, avoid: Option<&str>) -> Vec<&Upstream> {
         let (mut last, mut order): (Vec<_>, Vec<_>) = self
-            .upstreams
+            .routes
+            .of(question)
             .iter()
+            .filter_map(|at| self.upstreams.get(*at))
             .map(Arc::as_ref)
             .partition(|upstream| {
                 avoid == Some(&*upstream.profile.name) || upstream.profile.health.is_penalised(now)
@@ -186,8 +204,8 @@ impl Exchange for Upstreams {
         self.timeout
     }
 
-    fn count(&self) -> usize {
-        self.upstreams.len()
+    fn count(&self, question: &Question) -> usize {
+        self.routes.of(question).len()
     }
 
     fn incomplete(&self, name: &str) {
@@ -207,7 +225,7 @@ impl Exchange for Upstreams {
         let began = clock::instant();
         let deadline = deadline.min(began + self.timeout);
         let tries = Tries::new();
-        let mut walk = Walk::new(self.order(began, avoid), question, &tries);
+        let mut walk = Walk::new(self.order(question, began, avoid), question, &tries);
         walk.start_next();
         let mut next_at = began + SILENT_AFTER;
         let mut look_at = began + SILENT_AFTER;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use rustls::pki_types::{CertificateDer, ServerName};
 
-use crate::handler::Transport;
+use crate::{handler::Transport, wire::Name};
 
 pub use crate::net::client_tls::Pin;
 
@@ -14,10 +14,22 @@ pub use crate::net::client_tls::Pin;
 pub struct Settings {
     /// The resolvers in the order of the configuration file. Never empty.
     pub upstreams: Vec<UpstreamSettings>,
+    /// Which of them are asked for names of certain zones. Those that no route names are asked for
+    /// all other names; when routes name all, all are.
+    pub routes: Vec<Route>,
     /// How one is chosen for a query.
     pub strategy: Strategy,
     /// How long a query may take when an upstream is alive and works on it.
     pub timeout: Duration,
+}
+
+/// Zones and the upstreams that are asked for what is in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The zones; of several routes the one with the longest matching zone counts.
+    pub zones: Vec<Name>,
+    /// The names of the upstreams, in the order in which they are tried.
+    pub upstreams: Vec<String>,
 }
 
 /// How an upstream is chosen.

@@ -121,7 +121,7 @@ fn every_key_of_the_readme_is_known() {
             count += 1;
             // A value of a kind that no key takes: an unknown key is complained of otherwise.
             let text = match section {
-                "upstream" => format!("[[upstream]]\n{key} = 1979-05-27\n"),
+                "upstream" | "route" => format!("[[{section}]]\n{key} = 1979-05-27\n"),
                 section => format!("[{section}]\n{key} = 1979-05-27\n"),
             };
             let (surroundings, options) = (Surroundings::default(), Options::default());

@@ -89,6 +89,7 @@ fn upstream(transport: Transport, address: SocketAddr) -> UpstreamSettings {
 fn upstreams(upstreams: impl IntoIterator<Item = UpstreamSettings>) -> Upstreams {
     Upstreams::new(&Settings {
         upstreams: upstreams.into_iter().collect(),
+        routes: Vec::new(),
         strategy: Strategy::Ordered,
         timeout: PATIENCE,
     })

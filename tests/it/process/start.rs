@@ -111,6 +111,40 @@ fn the_file_is_flag_then_variable_then_directory_then_none() {
 }
 
 #[test]
+fn routed_names_go_their_own_way_validated_or_not() {
+    let lab = RunningLab::start();
+    let office = RunningLab::start();
+    let setup = Setup::new();
+    let upstream = lab.upstream(setup.path(), Transport::Udp);
+    let url = office.url(Transport::Udp);
+    let route = |zone: &str, dnssec: &str| {
+        format!(
+            "[[route]]\nzones = [\"{zone}\"]\nupstreams = [\"office\"]\ndnssec = \"{dnssec}\"\n"
+        )
+    };
+    let (on, off) = (route("insecure.com", "on"), route("expired.com", "off"));
+    let office_upstream = format!("[[upstream]]\nname = \"office\"\nurl = \"{url}\"\n");
+    setup.write(
+        "truename.toml",
+        &format!("{PLAIN}{upstream}{office_upstream}{on}{off}"),
+    );
+    let truename = setup.start();
+    for (name, asked) in [
+        ("www.secure.com", &lab),
+        ("www.insecure.com", &office),
+        // Bogus, but for the route's word.
+        ("www.expired.com", &office),
+    ] {
+        assert_eq!(truename.ask(name).rcode, NOERROR, "{name}");
+        assert!(!asked.record().queries_below(name).is_empty(), "{name}");
+    }
+    assert!(office.record().queries_below("secure.com").is_empty());
+    let record = lab.record();
+    assert!(record.queries_below("www.insecure.com").is_empty());
+    assert!(record.queries_below("www.expired.com").is_empty());
+}
+
+#[test]
 fn built_in_defaults_are_unprivileged_loopback_and_the_catalogue() {
     // Asked of `check`, since the default ports may be anybody's.
     let report = Setup::new().run(&["check", "--offline", "--json"]).json();

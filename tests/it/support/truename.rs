@@ -62,6 +62,7 @@ impl Truename {
                 .enumerate()
                 .map(|(at, (lab, transport))| settings_of(at, lab, *transport))
                 .collect(),
+            routes: Vec::new(),
             strategy: Strategy::Ordered,
             timeout: options.timeout,
         };
