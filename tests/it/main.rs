@@ -15,6 +15,7 @@ mod house;
 mod interop;
 mod process;
 mod readme;
+mod scenarios;
 mod seeds;
 mod support;
 mod transports;

@@ -21,7 +21,7 @@ pub(crate) fn settings(lab: &Lab) -> Settings {
 }
 
 /// `. IN DS 42422 8 2 0123...`
-fn anchors(line: &str) -> AnchorSet {
+pub(crate) fn anchors(line: &str) -> AnchorSet {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let [_, _, _, key_tag, algorithm, digest_type, digest @ ..] = &fields[..] else {
         panic!("{line} is no DS line");

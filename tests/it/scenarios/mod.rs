@@ -1,0 +1,529 @@
+//! Scenarios in text: the real resolver, cache and validator, upstreams that follow a script, a
+//! clock that is moved by hand; no sockets, no sleeping.
+//!
+//! A file begins with a comment that says what it is about. Then come lines of words:
+//!
+//! ```text
+//! SETTINGS [upstreams=2] [skew=0] [sha1] [off] [negative=name] [private=name]
+//! UPSTREAM [one|two|all] name type    what is said to this question; the honest answer, changed by
+//!     RCODE rcode                     the indented lines below:
+//!     AD                              sets AD
+//!     SILENT                          keeps silent
+//!     TIMES n                         only n times, honest then
+//!     CLEAR [section]                 a section is answer or authority
+//!     COPY section name type [from]   appends from the honest answer to another question
+//!     ADD section owner type rdata    appends a record without signature
+//!     SIGN section owner type rdata BY zone [option=value]
+//!     RESIGN section owner type BY zone [option=value]
+//!     NSEC3 section covers|matches name types salt iterations flags BY zone
+//!     DROP section type [owner]       also RRSIG:type, and * for any type
+//!     RENAME section owner owner
+//!     TTL section seconds type [owner]
+//!     RDATA section type rdata
+//!     FLIP section type [owner]       breaks the last bit of the RDATA
+//! HONEST                              all upstreams speak the truth from here on
+//! QUERY name type [DO] [AD] [CD] [NO-EDNS]
+//! EXPECT rcode [AD|NO-AD] [EDE=n,n|NO-EDE] [NO-ANSWER|ANSWER=type,type] [HAS=rdata]
+//!        [NO-AUTHORITY] [TTL=n] [SAYS=text] [AT-ONCE|NOT-AT-ONCE]
+//! EXPECT-CACHE secure|insecure|failure|nothing name type [CD]
+//! ASKED =n|<n [name type]             exchanges since the last QUERY
+//! BLAMED upstream
+//! TIME +seconds
+//! ```
+//!
+//! [`lies`] says what the options of signatures are. What must hold always needs no line: SERVFAIL
+//! has an extended error and no records, AD is for clients that know it, signatures and proofs are
+//! for those with DO, and after every query the cache is searched for what does not belong there.
+
+mod lies;
+mod script;
+mod words;
+
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    fs,
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use futures_util::FutureExt as _;
+use truename::{
+    access::{self, Access},
+    cache,
+    clock::Now,
+    dnssec::Settings,
+    handler::{Attempt, Client, Handler},
+    reply,
+    resolver::{Resolver, Shared},
+    wire,
+};
+
+use crate::{
+    lab::{
+        Answered, Ask, Transport, Universe,
+        message::{SERVFAIL, flag},
+        name::Name,
+        rdata::{Rdata, rtype, type_name, type_number},
+    },
+    validation::anchors,
+};
+use lies::Lie;
+use script::Script;
+use words::{Words, rcode, read};
+
+thread_local! {
+    /// The time of the scenario that this thread runs.
+    static NOW: Cell<Option<Now>> = const { Cell::new(None) };
+}
+
+fn now() -> Now {
+    NOW.get().expect("a scenario runs")
+}
+
+/// What a scenario's header decides.
+struct Header {
+    dnssec: Option<Settings>,
+    upstreams: usize,
+}
+
+/// A scenario on its way.
+struct Stage {
+    script: Arc<Script>,
+    shared: Arc<Shared>,
+    resolver: Resolver<Script>,
+    last: Option<Last>,
+    /// The rcode of the latest reply to each question that was asked, by its cache key.
+    replied: HashMap<Vec<u8>, u16>,
+}
+
+/// The latest query and its reply.
+struct Last {
+    ask: Ask,
+    reply: Answered,
+    at_once: bool,
+}
+
+#[test]
+fn every_scenario_ends_as_it_must() {
+    let folder = folder();
+    let files = files(&folder);
+    let present = fs::read_dir(&folder).unwrap().filter(|entry| {
+        let path = entry.as_ref().unwrap().path();
+        path.extension().is_none_or(|extension| extension != "rs")
+    });
+    assert_eq!(present.count(), files.len(), "a file that is no .rpl");
+    assert!(!files.is_empty());
+    let now = SystemTime::now();
+    let universe = Arc::new(Universe::new(now));
+    let unix_s = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let mut wrong = Vec::new();
+    for file in files {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&file).unwrap();
+        for mistake in run(&universe, unix_s, &text) {
+            wrong.push(format!("{name}:{mistake}"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_mistake_in_a_file_is_named_by_its_line() {
+    let universe = Arc::new(Universe::new(SystemTime::now()));
+    for (text, mistake) in [
+        ("QUERY www.secure.com A", "1: the first line says nothing"),
+        ("; About.\nQUREY www.secure.com A", "2: QUREY is no step"),
+        ("; About.\n\n    CLEAR", "3: no UPSTREAM above"),
+        (
+            "; About.\nUPSTREAM a.com A\n    CLAER",
+            "3: CLAER is no directive",
+        ),
+        ("; About.\nEXPECT NOERROR", "2: nothing was asked"),
+        ("; About.\nTIME 3", "2: 3 does not begin with +"),
+    ] {
+        let found = run(&universe, 1_800_000_000, text);
+        assert!(
+            found.iter().any(|found| found.starts_with(mistake)),
+            "{text}: {found:?}"
+        );
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/scenarios")
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rpl"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Runs one scenario; what is wrong, line by line.
+fn run(universe: &Arc<Universe>, unix_s: u64, text: &str) -> Vec<String> {
+    NOW.set(Some(Now {
+        unix_s,
+        ..Now::read()
+    }));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let line = Cell::new(1);
+    let mut wrong = Vec::new();
+    let walk = AssertUnwindSafe(walk(universe, text, &line, &mut wrong));
+    let ended = runtime.block_on(walk.catch_unwind());
+    let broken = match ended {
+        Ok(Ok(())) => None,
+        Ok(Err(mistake)) => Some(mistake),
+        Err(panic) => Some(
+            panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+                .unwrap_or_else(|| "panicked".to_owned()),
+        ),
+    };
+    wrong.extend(broken.map(|mistake| format!("{}: {mistake}", line.get())));
+    wrong
+}
+
+/// Goes through the lines. Mistakes of the resolver are collected, those of the file end it.
+async fn walk(
+    universe: &Arc<Universe>,
+    text: &str,
+    at: &Cell<usize>,
+    wrong: &mut Vec<String>,
+) -> Result<(), String> {
+    if !text.starts_with("; ") {
+        return Err("the first line says nothing".to_owned());
+    }
+    let mut header = Header {
+        dnssec: Some(Settings::with_root_anchors(anchors(
+            &universe.trust_anchor_ds(),
+        ))),
+        upstreams: 1,
+    };
+    let mut stage: Option<Stage> = None;
+    let mut lines = text.lines().zip(1..).peekable();
+    while let Some((line, number)) = lines.next() {
+        at.set(number);
+        let mut words = Words::of(line);
+        let Some(step) = words.optional() else {
+            continue;
+        };
+        if line.starts_with(' ') {
+            return Err("no UPSTREAM above".to_owned());
+        }
+        if step == "SETTINGS" {
+            header.read(&mut words)?;
+            continue;
+        }
+        let stage = stage.get_or_insert_with(|| Stage::new(universe, &header));
+        if step == "UPSTREAM" {
+            let first = words.word("a name")?;
+            let (who, name) = match stage.script.meant(first) {
+                Some(who) => (who, words.name()?),
+                None => (stage.script.meant("all").unwrap_or_default(), Name::parse(first)),
+            };
+            let rtype = words.rtype()?;
+            words.end()?;
+            let mut lie = Lie::new(universe, &name, rtype);
+            while let Some((line, number)) = lines.next_if(|(line, _)| line.starts_with(' ')) {
+                at.set(number);
+                lie.change(&mut Words::of(line))?;
+            }
+            let times = lie.times;
+            let says = lie.says();
+            for one in who {
+                let key = (one, name.clone(), rtype);
+                stage.script.tell(key, says.clone(), times);
+            }
+            continue;
+        }
+        let found = stage.step(step, &mut words).await?;
+        words.end()?;
+        wrong.extend(found.into_iter().map(|mistake| format!("{number}: {mistake}")));
+    }
+    Ok(())
+}
+
+impl Header {
+    fn read(&mut self, words: &mut Words<'_>) -> Result<(), String> {
+        for word in words.rest() {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            if key == "upstreams" {
+                self.upstreams = read(value)?;
+                continue;
+            }
+            if key == "off" {
+                self.dnssec = None;
+                continue;
+            }
+            let name = || wire::Name::parse(value).map_err(|error| error.to_string());
+            let dnssec = self.dnssec.as_mut().ok_or("validation is off")?;
+            match key {
+                "skew" => dnssec.skew_s = read(value)?,
+                "sha1" => dnssec.sha1 = true,
+                "negative" => {
+                    let until = now().unix_s + 3600;
+                    dnssec.negative_trust_anchors.insert(name()?, until);
+                }
+                "private" => _ = dnssec.private_zones.insert(name()?),
+                other => return Err(format!("{other} is no setting")),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stage {
+    fn new(universe: &Arc<Universe>, header: &Header) -> Self {
+        let script = Arc::new(Script::new(Arc::clone(universe), header.upstreams));
+        let shared = Shared::new(
+            cache::Settings::default(),
+            Access::new(access::Settings::default()),
+            reply::Settings::new(Duration::from_secs(30)),
+            header.dnssec.clone(),
+        );
+        let shared = Arc::new(shared.with_clock(now));
+        Self {
+            resolver: Resolver::new(Arc::clone(&shared), Arc::clone(&script)),
+            script,
+            shared,
+            last: None,
+            replied: HashMap::new(),
+        }
+    }
+
+    /// Does one step; what the resolver did wrong.
+    async fn step(&mut self, step: &str, words: &mut Words<'_>) -> Result<Vec<String>, String> {
+        match step {
+            "HONEST" => self.script.be_honest(),
+            "QUERY" => return self.query(words).await,
+            "EXPECT" => {
+                let last = self.last.as_ref().ok_or("nothing was asked")?;
+                return last.expect(words);
+            }
+            "EXPECT-CACHE" => return self.expect_cache(words),
+            "ASKED" => {
+                let bound = words.word("a bound")?;
+                let question = match words.optional() {
+                    Some(name) => Some((Name::parse(name), words.rtype()?)),
+                    None => None,
+                };
+                let asked = self.script.asked(question.as_ref().map(|it| (&it.0, it.1)));
+                let holds = match bound.split_at_checked(1) {
+                    Some(("=", number)) => asked == read::<usize>(number)?,
+                    Some(("<", number)) => asked < read::<usize>(number)?,
+                    _ => return Err(format!("{bound} is no bound")),
+                };
+                return Ok(complaint(holds, || format!("asked {asked} times")));
+            }
+            "BLAMED" => {
+                let blamed = self.script.is_blamed(words.word("an upstream")?);
+                return Ok(complaint(blamed, || "it is not blamed".to_owned()));
+            }
+            "TIME" => {
+                let word = words.word("seconds")?;
+                let seconds = word.strip_prefix('+');
+                let seconds = seconds.ok_or_else(|| format!("{word} does not begin with +"))?;
+                NOW.set(Some(now().plus(Duration::from_secs(read(seconds)?))));
+            }
+            other => return Err(format!("{other} is no step")),
+        }
+        Ok(Vec::new())
+    }
+
+    async fn query(&mut self, words: &mut Words<'_>) -> Result<Vec<String>, String> {
+        let name = words.word("a name")?;
+        let mut ask = Ask::new(name, words.word("a type")?);
+        for word in words.rest() {
+            ask = match word {
+                "DO" => ask.dnssec(),
+                "AD" => ask.flags(flag::AD),
+                "CD" => ask.flags(flag::CD),
+                "NO-EDNS" => ask.udp_octets(None),
+                other => return Err(format!("{other} is no flag")),
+            };
+        }
+        self.script.forget_asked();
+        let octets = ask.encode();
+        let client = Client {
+            address: "127.0.0.1:4000".parse().unwrap(),
+            transport: Transport::Tls,
+        };
+        let mut out = Vec::new();
+        let at_once = match self.resolver.try_answer(&octets, &client, &mut out) {
+            Attempt::Answered(_) => true,
+            Attempt::Pending(pending) => {
+                self.resolver.finish(pending, &mut out).await;
+                false
+            }
+            other => return Err(format!("no answer: {other:?}")),
+        };
+        let reply = Answered::parse(&out).ok_or("the reply cannot be read")?;
+        let key = wire::Query::peek(&octets).map_err(|fault| format!("{fault:?}"))?;
+        self.replied.insert(key.key().to_vec(), reply.rcode);
+        let mut wrong = always(&ask, &reply);
+        wrong.extend(self.search_cache());
+        self.last = Some(Last {
+            ask,
+            reply,
+            at_once,
+        });
+        Ok(wrong)
+    }
+
+    /// Looks for what must never be in the cache: what nobody asked for, records beside a failure,
+    /// an answer where clients were told that there is none.
+    fn search_cache(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        self.shared.cache.for_each(|entry| {
+            let records = entry.form(true).answers + entry.form(true).authorities;
+            let Some(rcode) = self.replied.get(entry.key()) else {
+                wrong.push("the cache holds what nobody asked for".to_owned());
+                return;
+            };
+            let failed = *rcode == SERVFAIL;
+            if failed && (entry.failure().is_none() || entry.is_secure()) {
+                wrong.push("the cache holds an answer where SERVFAIL was said".to_owned());
+            }
+            if entry.failure().is_some() && records > 0 {
+                wrong.push("the cache holds records beside a failure".to_owned());
+            }
+        });
+        wrong
+    }
+
+    fn expect_cache(&self, words: &mut Words<'_>) -> Result<Vec<String>, String> {
+        let state = words.word("a state")?;
+        let name = words.word("a name")?;
+        let mut ask = Ask::new(name, words.word("a type")?);
+        match words.optional() {
+            None => {}
+            Some("CD") => ask = ask.flags(flag::CD),
+            Some(other) => return Err(format!("{other} is no flag")),
+        }
+        let octets = ask.encode();
+        let query = wire::Query::peek(&octets).map_err(|fault| format!("{fault:?}"))?;
+        let found = self.shared.cache.read(query.key(), |entry| {
+            if !entry.is_fresh(now().uptime_s) {
+                "nothing"
+            } else if entry.failure().is_some() {
+                "failure"
+            } else if entry.is_secure() {
+                "secure"
+            } else {
+                "insecure"
+            }
+        });
+        let found = found.unwrap_or("nothing");
+        Ok(complaint(found == state, || format!("the cache has {found}")))
+    }
+}
+
+/// What holds of every reply.
+fn always(ask: &Ask, reply: &Answered) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut expect = |holds: bool, what: &str| wrong.extend(complaint(holds, || what.to_owned()));
+    let records = reply.sections.iter().flatten();
+    if reply.rcode == SERVFAIL {
+        expect(records.count() == 0, "records beside SERVFAIL");
+        expect(
+            ask.udp_octets.is_none() || !reply.extended_errors().is_empty(),
+            "SERVFAIL without an extended error",
+        );
+        expect(!reply.has(flag::AD), "AD on SERVFAIL");
+    } else if !ask.dnssec_ok {
+        let proofs = [rtype::RRSIG, rtype::NSEC, rtype::NSEC3];
+        expect(
+            records
+                .filter(|record| record.rtype != ask.rtype)
+                .all(|record| !proofs.contains(&record.rtype)),
+            "signatures or proofs without DO",
+        );
+        let knows = ask.flags & flag::AD != 0;
+        expect(knows || !reply.has(flag::AD), "AD for who does not know it");
+    }
+    let checking_disabled = ask.flags & flag::CD != 0;
+    expect(!checking_disabled || !reply.has(flag::AD), "AD with CD");
+    expect(reply.has(flag::CD) == checking_disabled, "CD is not repeated");
+    wrong
+}
+
+impl Last {
+    fn expect(&self, words: &mut Words<'_>) -> Result<Vec<String>, String> {
+        let reply = &self.reply;
+        let wanted = rcode(words.word("an rcode")?)?;
+        let mut wrong = complaint(reply.rcode == wanted, || {
+            format!("rcode {}, {:?}", reply.rcode, reply.extended_errors())
+        });
+        for word in words.rest() {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            let holds = match key {
+                "AD" => reply.has(flag::AD),
+                "NO-AD" => !reply.has(flag::AD),
+                "NO-EDE" => reply.extended_errors().is_empty(),
+                "EDE" => {
+                    let codes = value.split(',').map(read::<u16>);
+                    let codes: Vec<u16> = codes.collect::<Result<_, _>>()?;
+                    let mut errors = reply.extended_errors().into_iter();
+                    errors.any(|(code, _)| codes.contains(&code))
+                }
+                "SAYS" => {
+                    let mut errors = reply.extended_errors().into_iter();
+                    errors.any(|(_, text)| text.contains(value))
+                }
+                "NO-ANSWER" => reply.answer().is_empty(),
+                "NO-AUTHORITY" => reply.sections[1].is_empty(),
+                "ANSWER" => {
+                    let mut found: Vec<u16> = reply.answer().iter().map(|it| it.rtype).collect();
+                    let mut types: Vec<u16> = value.split(',').map(type_number).collect();
+                    found.sort_unstable();
+                    types.sort_unstable();
+                    found == types
+                }
+                "HAS" => {
+                    let rdata = Rdata::parse(self.ask.rtype, value, "").served;
+                    let wanted = type_name(self.ask.rtype);
+                    reply.rdata(&wanted) == [rdata]
+                }
+                "TTL" => {
+                    let ttl_s: u32 = read(value)?;
+                    let mut records = reply.sections.iter().flatten();
+                    records.all(|record| record.ttl_s == ttl_s)
+                }
+                "AT-ONCE" => self.at_once,
+                "NOT-AT-ONCE" => !self.at_once,
+                _ => return Err(format!("{word} cannot be expected")),
+            };
+            wrong.extend(complaint(holds, || {
+                let types = |records: &[crate::lab::message::Record]| -> Vec<String> {
+                    let records = records.iter();
+                    records
+                        .map(|it| format!("{} {}", type_name(it.rtype), it.ttl_s))
+                        .collect()
+                };
+                format!(
+                    "not {word}: AD {}, {:?}, answer {:?}, authority {:?}",
+                    reply.has(flag::AD),
+                    reply.extended_errors(),
+                    types(&reply.sections[0]),
+                    types(&reply.sections[1]),
+                )
+            }));
+        }
+        Ok(wrong)
+    }
+}
+
+fn complaint(holds: bool, say: impl FnOnce() -> String) -> Vec<String> {
+    if holds { Vec::new() } else { vec![say()] }
+}

@@ -1,0 +1,168 @@
+//! The upstreams of a scenario: they say what the file tells them to, and the truth otherwise.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use truename::{
+    handler::Transport,
+    upstream::{Exchange, ExchangeError, Exchanged, Failure},
+    wire::Question,
+};
+
+use crate::lab::{
+    message::{Edns, Query, Response, flag},
+    name::Name,
+    universe::Universe,
+};
+
+/// What an upstream does when it is asked.
+#[derive(Clone)]
+pub(super) enum Says {
+    /// It answers with this message.
+    Octets(Vec<u8>),
+    /// It keeps silent, so that time runs out.
+    Nothing,
+}
+
+/// What is said to whom: the upstream, the name, the type.
+type Key = (usize, Name, u16);
+
+/// The upstreams.
+pub(super) struct Script {
+    universe: Arc<Universe>,
+    names: Vec<Arc<str>>,
+    /// What is said instead of the truth, and how many times still.
+    lies: Mutex<HashMap<Key, (Says, Option<usize>)>>,
+    /// What was asked.
+    asked: Mutex<Vec<Key>>,
+    /// Who was said to leave things out.
+    blamed: Mutex<Vec<String>>,
+}
+
+impl Script {
+    /// So many honest upstreams, called `one`, `two` and `three`.
+    pub(super) fn new(universe: Arc<Universe>, count: usize) -> Self {
+        let names = ["one", "two", "three"];
+        Self {
+            universe,
+            names: names.into_iter().take(count).map(Arc::from).collect(),
+            lies: Mutex::default(),
+            asked: Mutex::default(),
+            blamed: Mutex::default(),
+        }
+    }
+
+    /// The upstreams that a word means: one of them, or all.
+    pub(super) fn meant(&self, word: &str) -> Option<Vec<usize>> {
+        if word == "all" {
+            return Some((0..self.names.len()).collect());
+        }
+        let at = self.names.iter().position(|name| **name == *word)?;
+        Some(vec![at])
+    }
+
+    /// From now on an upstream says this.
+    pub(super) fn tell(&self, key: Key, says: Says, times: Option<usize>) {
+        self.lies.lock().unwrap().insert(key, (says, times));
+    }
+
+    /// From now on all are honest.
+    pub(super) fn be_honest(&self) {
+        self.lies.lock().unwrap().clear();
+    }
+
+    /// How many exchanges there were since this was asked last, for one question or for all.
+    pub(super) fn asked(&self, question: Option<(&Name, u16)>) -> usize {
+        let asked = self.asked.lock().unwrap();
+        let fits = |(_, name, rtype): &&Key| question.is_none_or(|it| it == (name, *rtype));
+        asked.iter().filter(fits).count()
+    }
+
+    /// Counts from here.
+    pub(super) fn forget_asked(&self) {
+        self.asked.lock().unwrap().clear();
+    }
+
+    /// Whether this upstream was said to leave things out.
+    pub(super) fn is_blamed(&self, name: &str) -> bool {
+        self.blamed.lock().unwrap().iter().any(|it| it == name)
+    }
+
+    fn says(&self, key: &Key) -> Says {
+        let mut lies = self.lies.lock().unwrap();
+        if let Some((says, times)) = lies.get_mut(key) {
+            match times {
+                Some(0) => {}
+                Some(left) => {
+                    *left -= 1;
+                    return says.clone();
+                }
+                None => return says.clone(),
+            }
+        }
+        Says::Octets(honest(&self.universe, &key.1, key.2).encode(65_535))
+    }
+}
+
+impl Exchange for Script {
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(4)
+    }
+
+    fn count(&self, _: &Question) -> usize {
+        self.names.len()
+    }
+
+    fn incomplete(&self, upstream: &str) {
+        self.blamed.lock().unwrap().push(upstream.to_owned());
+    }
+
+    async fn exchange(
+        &self,
+        question: &Question,
+        _: Instant,
+        avoid: Option<&str>,
+    ) -> Result<Exchanged, ExchangeError> {
+        let mut names = self.names.iter();
+        let at = names
+            .position(|name| avoid != Some(&**name))
+            .unwrap_or_default();
+        let upstream = Arc::clone(&self.names[at]);
+        let name = Name::from_wire(question.name.as_wire());
+        let key = (at, name, question.qtype);
+        self.asked.lock().unwrap().push(key.clone());
+        match self.says(&key) {
+            Says::Octets(octets) => Ok(Exchanged {
+                octets,
+                age_s: 0,
+                upstream,
+                transport: Transport::Tls,
+            }),
+            Says::Nothing => Err(ExchangeError::new(upstream, Failure::Silent)),
+        }
+    }
+}
+
+/// What an honest upstream answers to a question with CD and DO.
+pub(super) fn honest(universe: &Universe, name: &Name, rtype: u16) -> Response {
+    let mut question = name.as_wire().to_vec();
+    question.extend(rtype.to_be_bytes());
+    question.extend(1u16.to_be_bytes());
+    universe.answer(&Query {
+        id: 0,
+        flags: flag::RD | flag::CD,
+        question,
+        qname: name.clone(),
+        qtype: rtype,
+        qclass: 1,
+        edns: Some(Edns {
+            udp_octets: 1232,
+            dnssec_ok: true,
+            ..Edns::default()
+        }),
+        well_formed: true,
+    })
+}
