@@ -212,9 +212,7 @@ impl Lie {
         };
         let (data, signatures) = (of(rtype, None), of(rtype::RRSIG, Some(rtype)));
         let section = self.section(at)?;
-        let records: Vec<Record> = section
-            .extract_if(.., |record| data.fits(record))
-            .collect();
+        let records: Vec<Record> = section.extract_if(.., |record| data.fits(record)).collect();
         section.retain(|record| !signatures.fits(record));
         if records.is_empty() {
             return Err("there is no such RRset".to_owned());

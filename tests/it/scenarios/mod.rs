@@ -230,7 +230,10 @@ async fn walk(
             let first = words.word("a name")?;
             let (who, name) = match stage.script.meant(first) {
                 Some(who) => (who, words.name()?),
-                None => (stage.script.meant("all").unwrap_or_default(), Name::parse(first)),
+                None => (
+                    stage.script.meant("all").unwrap_or_default(),
+                    Name::parse(first),
+                ),
             };
             let rtype = words.rtype()?;
             words.end()?;
@@ -249,7 +252,11 @@ async fn walk(
         }
         let found = stage.step(step, &mut words).await?;
         words.end()?;
-        wrong.extend(found.into_iter().map(|mistake| format!("{number}: {mistake}")));
+        wrong.extend(
+            found
+                .into_iter()
+                .map(|mistake| format!("{number}: {mistake}")),
+        );
     }
     Ok(())
 }
@@ -425,7 +432,9 @@ impl Stage {
             }
         });
         let found = found.unwrap_or("nothing");
-        Ok(complaint(found == state, || format!("the cache has {found}")))
+        Ok(complaint(found == state, || {
+            format!("the cache has {found}")
+        }))
     }
 }
 
@@ -454,7 +463,10 @@ fn always(ask: &Ask, reply: &Answered) -> Vec<String> {
     }
     let checking_disabled = ask.flags & flag::CD != 0;
     expect(!checking_disabled || !reply.has(flag::AD), "AD with CD");
-    expect(reply.has(flag::CD) == checking_disabled, "CD is not repeated");
+    expect(
+        reply.has(flag::CD) == checking_disabled,
+        "CD is not repeated",
+    );
     wrong
 }
 
