@@ -21,6 +21,8 @@ use crate::{
 const LOOK_MAX: Duration = Duration::from_secs(3600);
 /// The shortest, so that a zone that cannot be reached is not asked in a loop.
 const LOOK_MIN: Duration = Duration::from_secs(60);
+/// A route with `dnssec = "off"` is a negative trust anchor that does not end.
+const FOR_GOOD: u64 = u64::MAX;
 /// How long the keys of one zone may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -214,7 +216,6 @@ fn base(settings: &Settings) -> dnssec::Settings {
     let dnssec = &settings.dnssec;
     dnssec::Settings {
         anchors: HashMap::new(),
-        // A route that switches validation off does so for good.
         negative_trust_anchors: dnssec
             .negative_trust_anchors
             .iter()
@@ -223,7 +224,7 @@ fn base(settings: &Settings) -> dnssec::Settings {
                 dnssec
                     .unvalidated_zones
                     .iter()
-                    .map(|zone| (zone.clone(), u64::MAX)),
+                    .map(|zone| (zone.clone(), FOR_GOOD)),
             )
             .collect(),
         private_zones: dnssec.private_zones.iter().cloned().collect(),
