@@ -12,7 +12,7 @@ use crate::{
     access::{self, Access},
     cache,
     clock::Now,
-    dnssec::{self, Ds, Inspected, KeyCache, Reason, Security, Verdict, ZoneStatus},
+    dnssec::{self, Ds, Inspected, KeyCache, Reason, Security, Verdict, Why, ZoneStatus},
     handler::Transport,
     reply::{self, Failure},
     upstream::{Exchange, ExchangeError, Exchanged},
@@ -210,6 +210,9 @@ pub async fn explain<U: Exchange>(
     while let Some(question) = asked.take() {
         asked = explanation.follow(&driver, question, &settings).await;
     }
+    if explanation.has_upstream() {
+        explanation.reach(&driver, &recorder, &settings).await;
+    }
     let mut heard = recorder
         .heard
         .lock()
@@ -288,6 +291,56 @@ impl Explanation {
             name: next,
             ..question
         })
+    }
+
+    /// Whether an upstream is there, so that asking for more is no waste of time.
+    fn has_upstream(&self) -> bool {
+        match &self.outcome {
+            Ok(verdict) => {
+                verdict.is_usable()
+                    || verdict
+                        .reason()
+                        .is_some_and(|reason| reason.why == Why::UpstreamFailure)
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Follows the chain of trust to the deepest zone that was heard of, which the answer itself
+    /// may not have taken: a DS is proved by the parent alone, and a failure by nothing.
+    async fn reach<U: Exchange>(
+        &self,
+        driver: &Driver<Recorder<U>>,
+        recorder: &Recorder<U>,
+        settings: &Arc<dnssec::Settings>,
+    ) {
+        let deepest = {
+            let heard = recorder.heard.lock();
+            let heard = heard.unwrap_or_else(PoisonError::into_inner);
+            let delegated = heard.iter().filter(|heard| {
+                let said = heard.outcome.as_ref().ok();
+                let mut answer = said.into_iter().flat_map(|said| &said.response.answer);
+                heard.question.qtype == rtype::DS
+                    && answer.any(|record| {
+                        record.rtype == rtype::DS && record.owner == heard.question.name
+                    })
+            });
+            let names = delegated.map(|heard| heard.question.name.clone());
+            names.max_by_key(Name::label_count)
+        };
+        let keys = || {
+            driver
+                .shared
+                .keys
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(zone) = deepest
+            && keys().lookup(&zone, &self.now).is_none()
+        {
+            // What it proves is learned; whether it fails is told by what is drawn.
+            let _ = validate::validate(driver, &ask(&zone, rtype::DNSKEY), settings).await;
+        }
     }
 
     fn fail(&mut self, failure: Failure) {

@@ -13,14 +13,19 @@ use crate::{
         rdata,
     },
     dnssec::{Ds, InspectedKey, InspectedSet, Reason, Security, Settings, Verdict, inspect_key},
-    resolver::explain::{ExplainedZone, Explanation, Looked},
-    wire::{Record, rtype},
+    resolver::explain::{ExplainedZone, Explanation, Looked, Said},
+    wire::{Name, Record, rtype},
 };
 
 /// Records of one set that are drawn; the rest is counted.
 const RECORDS_DRAWN_MAX: usize = 12;
 /// Letters of one record's data that are drawn; keys and long texts say nothing to the eye.
 const DATA_DRAWN_MAX: usize = 100;
+
+/// Marks what a failure is about.
+const BREAKS: &str = "   <== here it breaks";
+/// Columns that sentences are wrapped at.
+const COLUMNS: usize = 96;
 
 /// A box of the tree: its first line, the lines below it, and what hangs on it.
 #[derive(Debug, Default)]
@@ -37,19 +42,25 @@ pub(in crate::cli) fn write_text(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let now_s = explanation.now.unix_s;
-    writeln!(
-        out,
-        "{} {}, judged by this machine's clock at {}\n",
-        explanation.question.name,
-        type_text(explanation.question.qtype),
-        time_text(now_s)
-    )?;
     let painter = Painter {
         explanation,
         settings,
         now_s,
+        only_source: only_source(explanation),
     };
+    write!(
+        out,
+        "{} {}",
+        explanation.question.name,
+        type_text(explanation.question.qtype)
+    )?;
+    if let Some(source) = &painter.only_source {
+        write!(out, ", asked of {source}")?;
+    }
+    let clock = time_text(now_s);
+    writeln!(out, ", judged by this machine's clock at {clock}")?;
     for root in painter.roots() {
+        writeln!(out)?;
         write_node(&root, "", "", out)?;
     }
     painter.write_failures(out)?;
@@ -84,6 +95,20 @@ struct Painter<'a> {
     explanation: &'a Explanation,
     settings: &'a Settings,
     now_s: u64,
+    /// The upstream, where all responses came from one.
+    only_source: Option<String>,
+}
+
+/// The upstream that everything came from, if it was one.
+fn only_source(explanation: &Explanation) -> Option<String> {
+    let exchanges = explanation.exchanges.iter();
+    let mut sources = exchanges.filter_map(|heard| heard.outcome.as_ref().ok().map(source));
+    let first = sources.next()?;
+    sources.all(|source| source == first).then_some(first)
+}
+
+fn source(said: &Said) -> String {
+    format!("{} ({})", said.upstream, said.transport.label())
 }
 
 impl Painter<'_> {
@@ -96,6 +121,23 @@ impl Painter<'_> {
         for set in answer.into_iter().chain(proof) {
             let node = self.answer(set);
             match home(zones, set).and_then(|place| nodes.get_mut(place)) {
+                Some(zone) => zone.children.push(node),
+                None => loose.push(node),
+            }
+        }
+        if let Some(reason) = self.missing() {
+            let node = Node {
+                head: format!(
+                    "{} {}: {}{BREAKS}",
+                    reason.owner,
+                    type_text(reason.rtype),
+                    reason.why.words()
+                ),
+                ..Node::default()
+            };
+            let above = reason.rtype == rtype::DS;
+            let place = closest(zones, &reason.owner, above);
+            match place.and_then(|place| nodes.get_mut(place)) {
                 Some(zone) => zone.children.push(node),
                 None => loose.push(node),
             }
@@ -120,9 +162,21 @@ impl Painter<'_> {
             None => "not reached",
         };
         let mark = match zone.security {
-            Some(Security::Bogus | Security::Indeterminate) => "   <== here it breaks",
+            Some(Security::Bogus | Security::Indeterminate) => BREAKS,
             Some(Security::Insecure) => "   <== nothing is signed from here on",
             _ => "",
+        };
+        // The name may be no zone at all: that is what could not be proved.
+        let is_unclear = zone.security == Some(Security::Bogus)
+            && key_set(zone).is_none()
+            && pointers(zone).is_empty();
+        let head = if is_unclear {
+            format!(
+                "{}: {state}, nothing proves whether a zone begins here{mark}",
+                zone.name
+            )
+        } else {
+            format!("zone {}: {state}{mark}", zone.name)
         };
         let mut lines = Vec::new();
         for anchor in &zone.anchors {
@@ -137,7 +191,7 @@ impl Painter<'_> {
             lines.push(format!("{state}: {reason}"));
         }
         Node {
-            head: format!("zone {}: {state}{mark}", zone.name),
+            head,
             lines,
             children: Vec::new(),
         }
@@ -174,7 +228,7 @@ impl Painter<'_> {
                 self.signatures(set, &mut lines);
             }
         }
-        lines.push(self.origin(looked));
+        lines.extend(self.origin(looked));
         lines
     }
 
@@ -183,7 +237,7 @@ impl Painter<'_> {
         let ds_set = pointers(zone);
         let Some(set) = key_set(zone) else {
             lines.push("no DNSKEY in the response".to_owned());
-            lines.push(self.origin(looked));
+            lines.extend(self.origin(looked));
             return lines;
         };
         for key in keys_of(zone, &ds_set, self.settings).unwrap_or_default() {
@@ -209,7 +263,7 @@ impl Painter<'_> {
             lines.push(line);
         }
         self.signatures(set, &mut lines);
-        lines.push(self.origin(looked));
+        lines.extend(self.origin(looked));
         lines
     }
 
@@ -219,11 +273,7 @@ impl Painter<'_> {
         records(set, "", &mut lines);
         self.signatures(set, &mut lines);
         let kind = if is_proof(set) { "proof " } else { "" };
-        let mark = if self.is_broken(set) {
-            "   <== here it breaks"
-        } else {
-            ""
-        };
+        let mark = if self.is_broken(set) { BREAKS } else { "" };
         Node {
             head: format!("{kind}{} {}{mark}", set.owner, type_text(set.rtype)),
             lines,
@@ -231,18 +281,54 @@ impl Painter<'_> {
         }
     }
 
-    /// Whether this is the record that a failure is about.
-    fn is_broken(&self, set: &InspectedSet) -> bool {
-        self.explanation.reason().is_some_and(|reason| {
+    /// The reason, if it is a failure of the answer itself and not of the chain to it.
+    fn failure(&self) -> Option<&Reason> {
+        self.explanation.reason().filter(|reason| {
+            let links = self.explanation.links.iter();
+            let mut questions = links.map(|link| &link.question);
             reason.why.security() == Security::Bogus
-                && reason.owner == set.owner
-                && reason.rtype == set.rtype
+                && questions.any(|question| Some(question) == reason.source.as_ref())
         })
+    }
+
+    /// Whether this is the set that a failure is about.
+    fn is_broken(&self, set: &InspectedSet) -> bool {
+        self.failure()
+            .is_some_and(|reason| reason.owner == set.owner && reason.rtype == set.rtype)
+    }
+
+    /// The failure, if it is about records that are not there.
+    fn missing(&self) -> Option<&Reason> {
+        let (answer, proof) = answer_sets(self.explanation);
+        self.failure().filter(|reason| {
+            let mut sets = answer.iter().chain(&proof);
+            !sets.any(|set| self.is_broken(set))
+                && !self
+                    .explanation
+                    .zones
+                    .iter()
+                    .any(|zone| zone.reason.as_ref() == Some(reason))
+        })
+    }
+
+    /// The owner of the DNAME that makes a CNAME without signature (RFC 6672, section 5.3.1).
+    fn dname_above(&self, set: &InspectedSet) -> Option<&Name> {
+        let (answer, _) = answer_sets(self.explanation);
+        let mut dnames = answer.into_iter().filter(|other| {
+            other.rtype == rtype::DNAME
+                && set.rtype == rtype::CNAME
+                && set.owner.is_within(&other.owner)
+                && set.owner != other.owner
+        });
+        dnames.next().map(|dname| &dname.owner)
     }
 
     fn signatures(&self, set: &InspectedSet, lines: &mut Vec<String>) {
         if set.signatures.is_empty() {
-            lines.push("  not signed".to_owned());
+            lines.push(match self.dname_above(set) {
+                Some(dname) => format!("  made from the DNAME of {dname}, which is signed"),
+                None => "  not signed".to_owned(),
+            });
         }
         for signature in &set.signatures {
             let wildcard = match &signature.wildcard {
@@ -250,28 +336,24 @@ impl Painter<'_> {
                 None => String::new(),
             };
             lines.push(format!(
-                "  signed by {} key {}, {}: {}{wildcard}; {}",
-                signature.signer,
+                "  signed by key {} of {}: {}{wildcard}, {}",
                 signature.key_tag,
-                algorithm(signature.algorithm),
+                signature.signer,
                 worth(signature.worth),
                 window(signature, self.now_s)
             ));
         }
     }
 
-    /// Who said it.
-    fn origin(&self, looked: &Looked) -> String {
-        let heard = self.explanation.exchanges.get(looked.exchange);
-        let said = heard.and_then(|heard| Some((heard, heard.outcome.as_ref().ok()?)));
-        said.map_or_else(String::new, |(heard, said)| {
-            format!(
-                "  {} as said by {} ({})",
-                type_text(heard.question.qtype),
-                said.upstream,
-                said.transport.label()
-            )
-        })
+    /// Who said it, where that differs.
+    fn origin(&self, looked: &Looked) -> Option<String> {
+        if self.only_source.is_some() {
+            return None;
+        }
+        let heard = self.explanation.exchanges.get(looked.exchange)?;
+        let said = heard.outcome.as_ref().ok()?;
+        let qtype = type_text(heard.question.qtype);
+        Some(format!("  {qtype} as said by {}", source(said)))
     }
 
     fn write_failures(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -291,15 +373,15 @@ impl Painter<'_> {
 
     fn write_verdict(&self, out: &mut dyn Write) -> io::Result<()> {
         let explanation = self.explanation;
-        let answered = explanation.links.iter().rev().find_map(|link| {
-            let looked = link.looked.as_ref()?;
-            let heard = explanation.exchanges.get(looked.exchange)?;
-            heard.outcome.as_ref().ok()
-        });
         writeln!(out)?;
-        if let Some(said) = answered {
-            let (upstream, transport) = (&said.upstream, said.transport.label());
-            writeln!(out, "answer as said by {upstream} ({transport})")?;
+        if self.only_source.is_none() {
+            for link in &explanation.links {
+                if let Some((_, said)) = explanation.said(&link.question) {
+                    let qtype = type_text(link.question.qtype);
+                    let (name, source) = (&link.question.name, source(said));
+                    writeln!(out, "{name} {qtype} as said by {source}")?;
+                }
+            }
         }
         writeln!(out, "status: {}", rcode_text(explanation.rcode))?;
         match &explanation.outcome {
@@ -316,10 +398,10 @@ impl Painter<'_> {
             }
             Err(failure) => {
                 writeln!(out, "verdict: none, {}", failure.extended_error().text)?;
-                writeln!(
+                write_wrapped(
+                    "Nothing can be said without an answer. Check the network and the upstreams \
+                     (`truename check`).",
                     out,
-                    "  Nothing can be said without an answer. Check the network and the upstreams \
-                     (`truename check`)."
                 )
             }
         }
@@ -334,7 +416,21 @@ fn write_reason(label: &str, reason: &Reason, out: &mut dyn Write) -> io::Result
         let qtype = type_text(source.qtype);
         writeln!(out, "  seen in the answer to {} {qtype}", source.name)?;
     }
-    writeln!(out, "  {}", advice(reason.why))
+    write_wrapped(advice(reason.why), out)
+}
+
+/// Writes sentences as an indented paragraph.
+fn write_wrapped(text: &str, out: &mut dyn Write) -> io::Result<()> {
+    let mut line = String::from(" ");
+    for word in text.split(' ') {
+        if line.len() + 1 + word.len() > COLUMNS {
+            writeln!(out, "{line}")?;
+            line = String::from(" ");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    writeln!(out, "{line}")
 }
 
 /// The DS and anchors that lead to a zone's keys.

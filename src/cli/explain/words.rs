@@ -61,7 +61,7 @@ pub(super) fn window(signature: &InspectedSignature, now_unix_s: u64) -> String 
     } else {
         format!("expires in {}", span(end - now_unix_s))
     };
-    format!("{} to {}, {against}", time_text(begin), time_text(end))
+    format!("{against} ({} to {})", time_text(begin), time_text(end))
 }
 
 /// A length of time in its largest sensible unit.
@@ -147,9 +147,9 @@ pub(super) const fn advice(why: Why) -> &'static str {
              signature by it. Only the zone's owner can repair this."
         }
         Why::KeyMissing => {
-            "The parent zone vouches for a key that the zone does not use: its owner changed keys or \
-             the DNS provider without telling the registrar. The owner has to correct or remove the \
-             DS at the registrar."
+            "The parent zone vouches for a key that the zone does not have, or that no longer counts: \
+             its owner changed keys or the DNS provider without telling the registrar. The owner \
+             has to correct or remove the DS at the registrar."
         }
         Why::KeyWithoutZoneBit => {
             "The zone's owner published a key without the flag for signing zones; the DS has to point \
@@ -216,11 +216,11 @@ mod tests {
         const DAY: u64 = 86_400;
         assert_eq!(
             window_of(NOW - DAY, NOW + 3 * DAY),
-            "2026-11-19T00:00:00Z to 2026-11-23T00:00:00Z, expires in 3 d"
+            "expires in 3 d (2026-11-19T00:00:00Z to 2026-11-23T00:00:00Z)"
         );
-        assert!(window_of(NOW - 9 * DAY, NOW - 7_200).ends_with("expired 2 h ago"));
-        assert!(window_of(NOW + 600, NOW + DAY).ends_with("begins in 10 min"));
-        assert!(window_of(NOW - 1, NOW + 119).ends_with("expires in 119 s"));
+        assert!(window_of(NOW - 9 * DAY, NOW - 7_200).starts_with("expired 2 h ago"));
+        assert!(window_of(NOW + 600, NOW + DAY).starts_with("begins in 10 min"));
+        assert!(window_of(NOW - 1, NOW + 119).starts_with("expires in 119 s"));
     }
 
     #[test]
