@@ -37,8 +37,17 @@ pub(super) struct AnchorKeeper {
 }
 
 impl AnchorKeeper {
-    /// Reads the state file and the anchors written down.
+    /// Reads the state file and the anchors written down, and keeps the state from now on.
     pub(super) fn start(settings: &Settings) -> Result<Self, ReadError> {
+        let mut started = Self::read(settings)?;
+        // Failing to make the directory shows when the file is written.
+        let _ = fs::create_dir_all(&settings.state_directory);
+        started.save();
+        Ok(started)
+    }
+
+    /// Reads the state file and the anchors written down.
+    fn read(settings: &Settings) -> Result<Self, ReadError> {
         let state_file = settings.state_directory.join(STATE_FILE);
         let keeper = match store::load(&state_file, CLOCK_FLOOR_UNIX_S) {
             Ok(keeper) => keeper,
@@ -47,17 +56,14 @@ impl AnchorKeeper {
                 None
             }
         };
-        let mut started = Self {
+        let mut read = Self {
             keeper: keeper.unwrap_or_else(|| Keeper::new(CLOCK_FLOOR_UNIX_S)),
             state_file,
             base: base(settings),
             complained: None,
         };
-        started.seed(settings)?;
-        // Failing to make the directory shows when the file is written.
-        let _ = fs::create_dir_all(&settings.state_directory);
-        started.save();
-        Ok(started)
+        read.seed(settings)?;
+        Ok(read)
     }
 
     /// Takes changed settings; what was there stays when a file cannot be read.
@@ -209,6 +215,14 @@ impl AnchorKeeper {
             }
         }
     }
+}
+
+/// The validator's settings as a start would find them. Writes nothing.
+///
+/// # Errors
+/// When a file with anchors cannot be read.
+pub fn validator_settings(settings: &Settings) -> Result<dnssec::Settings, ReadError> {
+    AnchorKeeper::read(settings).map(|keeper| keeper.settings())
 }
 
 /// What the operator decides, without anchors.

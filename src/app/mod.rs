@@ -34,6 +34,8 @@ use crate::{
     reply, resolver,
     upstream::{self, SetupError, Upstreams},
 };
+pub use anchors::validator_settings;
+
 use anchors::AnchorKeeper;
 use certificate::Keeper;
 use descriptors::Descriptors;

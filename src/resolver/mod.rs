@@ -9,6 +9,7 @@
 
 mod counters;
 mod driver;
+pub mod explain;
 mod fetch;
 mod fill;
 mod flights;
