@@ -1,6 +1,8 @@
 //! The validator at work: the real resolver and cache in front of the lab, whose every name has a
 //! known verdict and whose every lie is known.
 
+mod denial;
+
 use std::collections::HashMap;
 
 use truename::dnssec::{AnchorSet, Ds, Settings};
