@@ -11,9 +11,11 @@ use crate::{
     support::{Options, Truename, start_lab},
 };
 
-/// What two answers must have in common to say the same: rcode, AD, and the proofs whatever their
-/// order and age.
-fn said(answered: &Answered) -> (u16, bool, Vec<(Vec<u8>, u16, Vec<u8>)>) {
+/// A record whatever its age: owner, type, RDATA.
+type Ageless = (Vec<u8>, u16, Vec<u8>);
+
+/// What two answers must have in common to say the same: rcode, AD, and the proofs in any order.
+fn said(answered: &Answered) -> (u16, bool, Vec<Ageless>) {
     let proofs = |record: &Record| {
         (
             record.owner.to_ascii_lowercase(),

@@ -2,6 +2,7 @@
 //! known verdict and whose every lie is known.
 
 mod denial;
+mod round_trips;
 
 use std::collections::HashMap;
 
