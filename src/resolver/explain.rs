@@ -158,8 +158,8 @@ impl<U: Exchange> Exchange for Recorder<U> {
         self.inner.timeout()
     }
 
-    fn count(&self) -> usize {
-        self.inner.count()
+    fn count(&self, question: &Question) -> usize {
+        self.inner.count(question)
     }
 
     fn incomplete(&self, upstream: &str) {

@@ -96,7 +96,7 @@ impl Exchange for Waves {
         Duration::from_secs(60)
     }
 
-    fn count(&self) -> usize {
+    fn count(&self, _: &Question) -> usize {
         1
     }
 

@@ -92,7 +92,12 @@ pub(super) fn tree() -> Tree {
                 _ => (Denial::OPT_OUT, "optout"),
             };
             let recipe = Recipe::new(signer, algorithm, denial);
-            add(&mut tree, &format!("{name}-{algorithm}-{kind}"), recipe, false);
+            add(
+                &mut tree,
+                &format!("{name}-{algorithm}-{kind}"),
+                recipe,
+                false,
+            );
         }
     }
     for iterations in ITERATIONS {

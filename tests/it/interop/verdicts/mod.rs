@@ -12,13 +12,7 @@ mod rulings;
 mod signing;
 mod world;
 
-use std::{
-    collections::HashSet,
-    env,
-    fmt::Write as _,
-    fs::OpenOptions,
-    io::Write as _,
-};
+use std::{collections::HashSet, env, fmt::Write as _, fs::OpenOptions, io::Write as _};
 
 use cases::{Case, Tree};
 use rulings::ruling;
@@ -64,7 +58,11 @@ fn what_a_signer_refuses_is_known() {
 
 fn compare(title: &str, tree: &Tree, dnssec: &str) {
     let world = World::start(&tree.plans, dnssec);
-    let questions: Vec<_> = tree.cases.iter().map(|case| case.question.clone()).collect();
+    let questions: Vec<_> = tree
+        .cases
+        .iter()
+        .map(|case| case.question.clone())
+        .collect();
     let all = world.ask(&questions);
     let mut wrong = String::new();
     for (case, said) in tree.cases.iter().zip(&all) {
@@ -127,8 +125,11 @@ fn write_table(title: &str, tree: &Tree, all: &[[Said; 4]]) {
             zone, asked, right, ..
         } = case;
         let says = says.join(" | ");
-        writeln!(table, "| {zone} | {asked} | {right:?} | {says} | {because} |")
-            .expect("strings take any text");
+        writeln!(
+            table,
+            "| {zone} | {asked} | {right:?} | {says} | {because} |"
+        )
+        .expect("strings take any text");
     }
     table.push('\n');
     let mut file = OpenOptions::new();

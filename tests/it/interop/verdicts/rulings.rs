@@ -20,7 +20,8 @@ pub(super) struct Ruling {
 
 impl Ruling {
     fn is_about(&self, case: &Case) -> bool {
-        matches(self.zones, &case.zone) && self.asked.iter().any(|asked| matches(asked, &case.asked))
+        matches(self.zones, &case.zone)
+            && self.asked.iter().any(|asked| matches(asked, &case.asked))
     }
 }
 
