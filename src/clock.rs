@@ -1,14 +1,14 @@
 //! Time, read in one place.
 //!
-//! One query has one [`Now`]: it is read when the query arrives and handed down, so that every
-//! step of one walk agrees on the time and the pure rooms are deterministic under test. Monotonic
+//! One step has one [`Now`] (arrival, validation, reply): it is read at its beginning and handed
+//! down, so that all of the step agrees on the time and the pure rooms are deterministic under test. Monotonic
 //! time ends waits, uptime ages cache entries; wall time only judges signatures and certificates.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// One reading of both clocks.
+/// One reading of all clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     /// The monotonic clock.
@@ -21,7 +21,7 @@ pub struct Now {
 }
 
 impl Now {
-    /// Reads both clocks.
+    /// Reads the clocks.
     #[must_use]
     pub fn read() -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Now {
         }
     }
 
-    /// The same reading, `by` later on both clocks.
+    /// The same reading, `by` later on all clocks.
     #[must_use]
     pub fn plus(&self, by: Duration) -> Self {
         Self {

@@ -21,6 +21,8 @@ use crate::{
 const LOOK_MAX: Duration = Duration::from_secs(3600);
 /// The shortest, so that a zone that cannot be reached is not asked in a loop.
 const LOOK_MIN: Duration = Duration::from_secs(60);
+/// A route with `dnssec = "off"` is a negative trust anchor that does not end.
+const FOR_GOOD: u64 = u64::MAX;
 /// How long the keys of one zone may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -35,8 +37,17 @@ pub(super) struct AnchorKeeper {
 }
 
 impl AnchorKeeper {
-    /// Reads the state file and the anchors written down.
+    /// Reads the state file and the anchors written down, and keeps the state from now on.
     pub(super) fn start(settings: &Settings) -> Result<Self, ReadError> {
+        let mut started = Self::read(settings)?;
+        // Failing to make the directory shows when the file is written.
+        let _ = fs::create_dir_all(&settings.state_directory);
+        started.save();
+        Ok(started)
+    }
+
+    /// Reads the state file and the anchors written down.
+    fn read(settings: &Settings) -> Result<Self, ReadError> {
         let state_file = settings.state_directory.join(STATE_FILE);
         let keeper = match store::load(&state_file, CLOCK_FLOOR_UNIX_S) {
             Ok(keeper) => keeper,
@@ -45,17 +56,14 @@ impl AnchorKeeper {
                 None
             }
         };
-        let mut started = Self {
+        let mut read = Self {
             keeper: keeper.unwrap_or_else(|| Keeper::new(CLOCK_FLOOR_UNIX_S)),
             state_file,
             base: base(settings),
             complained: None,
         };
-        started.seed(settings)?;
-        // Failing to make the directory shows when the file is written.
-        let _ = fs::create_dir_all(&settings.state_directory);
-        started.save();
-        Ok(started)
+        read.seed(settings)?;
+        Ok(read)
     }
 
     /// Takes changed settings; what was there stays when a file cannot be read.
@@ -209,12 +217,19 @@ impl AnchorKeeper {
     }
 }
 
+/// The validator's settings as a start would find them. Writes nothing.
+///
+/// # Errors
+/// When a file with anchors cannot be read.
+pub fn validator_settings(settings: &Settings) -> Result<dnssec::Settings, ReadError> {
+    AnchorKeeper::read(settings).map(|keeper| keeper.settings())
+}
+
 /// What the operator decides, without anchors.
 fn base(settings: &Settings) -> dnssec::Settings {
     let dnssec = &settings.dnssec;
     dnssec::Settings {
         anchors: HashMap::new(),
-        // A route that switches validation off does so for good.
         negative_trust_anchors: dnssec
             .negative_trust_anchors
             .iter()
@@ -223,7 +238,7 @@ fn base(settings: &Settings) -> dnssec::Settings {
                 dnssec
                     .unvalidated_zones
                     .iter()
-                    .map(|zone| (zone.clone(), u64::MAX)),
+                    .map(|zone| (zone.clone(), FOR_GOOD)),
             )
             .collect(),
         private_zones: dnssec.private_zones.iter().cloned().collect(),

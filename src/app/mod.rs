@@ -34,6 +34,8 @@ use crate::{
     reply, resolver,
     upstream::{self, SetupError, Upstreams},
 };
+pub use anchors::validator_settings;
+
 use anchors::AnchorKeeper;
 use certificate::Keeper;
 use descriptors::Descriptors;
@@ -81,7 +83,7 @@ pub enum Error {
 pub fn run(options: &Options) -> Result<(), Error> {
     let surroundings = Surroundings::read();
     let settings = config::load(options, &surroundings)?;
-    log::start(settings.log);
+    let _log = log::start(settings.log);
 
     // What can be wrong is found out before anything runs, so that each mistake is one line.
     let asked = Upstreams::new(&settings.upstream)?;

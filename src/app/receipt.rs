@@ -32,7 +32,7 @@ pub(super) fn upstreams(settings: &Settings, probes: &[Probe], dnssec: &str) {
         let transport = transport.label();
         let heard = match latency {
             Ok(latency) => format!("{} ms", latency.as_millis()),
-            Err(error) => format!("no answer: {error}"),
+            Err(error) => format!("no answer: {}", error.failure()),
         };
         lines.push_str(&format!("upstream {upstream} ({transport}): {heard}\n"));
     }

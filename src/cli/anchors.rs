@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::{CommandError, ExitStatus, arguments::AnchorsShow, write_json};
 use crate::{
     anchors::{
-        CLOCK_FLOOR_UNIX_S, Keeper, STATE_FILE, Source, State, TrackedKey, TrustPoint, built_in,
-        store, time_text,
+        self, CLOCK_FLOOR_UNIX_S, Keeper, STATE_FILE, Source, State, TrackedKey, TrustPoint,
+        built_in, store, time_text,
     },
     clock,
-    config::{self, Options, Surroundings},
+    config::{self, Options, Settings, Surroundings},
     wire::Name,
 };
 
@@ -29,11 +29,10 @@ pub(super) fn show(
     let path = settings.state_directory.join(STATE_FILE);
     let stored = store::load(&path, CLOCK_FLOOR_UNIX_S)?;
     let is_stored = stored.is_some();
-    let keeper = stored.unwrap_or_else(|| {
-        let mut keeper = Keeper::new(CLOCK_FLOOR_UNIX_S);
-        keeper.seed(&built_in(), Source::BuiltIn, clock::unix_s());
-        keeper
-    });
+    let keeper = match stored {
+        Some(keeper) => keeper,
+        None => seeded(&settings)?,
+    };
     let path = path.display();
     if arguments.json {
         let zones: Vec<Value> = keeper
@@ -51,15 +50,37 @@ pub(super) fn show(
     if is_stored {
         writeln!(out, "trust anchors of {path}")?;
     } else {
+        let origin = if settings.dnssec.trust_anchors.is_empty() {
+            "built in"
+        } else {
+            "configured"
+        };
         writeln!(
             out,
-            "trust anchors that are built in; {path} is written at the first start that validates"
+            "trust anchors that are {origin}; {path} is written at the first start that validates"
         )?;
     }
     for (zone, point) in keeper.points() {
         write_zone(out, zone, point, is_stored)?;
     }
     Ok(ExitStatus::Success)
+}
+
+/// What a first start begins with.
+fn seeded(settings: &Settings) -> Result<Keeper, CommandError> {
+    let files = &settings.dnssec.trust_anchors;
+    let (seeds, source) = if files.is_empty() {
+        (built_in(), Source::BuiltIn)
+    } else {
+        let mut seeds = Vec::new();
+        for file in files {
+            seeds.extend(anchors::read(file)?);
+        }
+        (seeds, Source::Configured)
+    };
+    let mut keeper = Keeper::new(CLOCK_FLOOR_UNIX_S);
+    keeper.seed(&seeds, source, clock::unix_s());
+    Ok(keeper)
 }
 
 fn write_zone(

@@ -9,12 +9,15 @@ use serde_json::{Value, json};
 
 use super::{
     ExitStatus,
+    explain::reason_json,
     mnemonic::{class_text, extended_error_text, rcode_text, type_text},
     rdata,
 };
 use crate::{
+    dnssec::{Security, Verdict},
     handler::Transport,
-    wire::{Record, Response, ResponseError, rcode},
+    resolver::explain::Explanation,
+    wire::{Record, Response, ResponseError, rcode, rtype},
 };
 
 /// Extended errors by which a validating server says that an answer is bogus (RFC 8914, sections
@@ -37,8 +40,11 @@ const FLAGS: [(u16, &str); 7] = [
 pub(super) struct Shown {
     response: Response,
     flags: Vec<&'static str>,
-    id: u16,
+    /// `None` when it was made here, from a response that was judged.
+    id: Option<u16>,
     size_octets: usize,
+    /// Our own verdict; `None` when nothing was validated here.
+    verdict: Option<Verdict>,
     server: String,
     transport: Transport,
     elapsed: Duration,
@@ -64,16 +70,65 @@ impl Shown {
         Ok(Self {
             response,
             flags: flags.collect(),
-            id: word(0),
+            id: Some(word(0)),
             size_octets: octets.len(),
+            verdict: None,
             server,
             transport,
             elapsed,
         })
     }
 
+    /// What a client that does not ask for DNSSEC records would get for what was judged; `None`
+    /// when no upstream answered the question.
+    pub(super) fn judged(explanation: &Explanation, elapsed: Duration) -> Option<Self> {
+        let verdict = explanation.outcome.as_ref().ok()?;
+        let last = &explanation.links.last()?.question;
+        let (_, said) = explanation
+            .said(last)
+            .or_else(|| explanation.said(&explanation.question))?;
+        let qtype = explanation.question.qtype;
+        let shown = |records: &[Record]| -> Vec<Record> {
+            let is_proof = |record: &Record| {
+                matches!(record.rtype, rtype::RRSIG | rtype::NSEC | rtype::NSEC3)
+                    && record.rtype != qtype
+            };
+            let records = records.iter().filter(|record| !is_proof(record));
+            records.cloned().collect()
+        };
+        let reason = verdict.reason();
+        let ours = reason
+            .and_then(|reason| Some((reason.why.extended_error()?, reason.to_string())))
+            .into_iter();
+        let theirs = said.response.extended_errors.iter().cloned();
+        let mut flags = vec!["qr", "rd", "ra"];
+        if *verdict == Verdict::Secure {
+            flags.push("ad");
+        }
+        Some(Self {
+            response: Response {
+                rcode: explanation.rcode,
+                truncated: false,
+                question: explanation.question.clone(),
+                answer: shown(&explanation.answer),
+                authority: shown(&explanation.authority),
+                extended_errors: ours.chain(theirs).collect(),
+            },
+            flags,
+            id: None,
+            size_octets: said.octets,
+            verdict: Some(verdict.clone()),
+            server: said.upstream.to_string(),
+            transport: said.transport,
+            elapsed,
+        })
+    }
+
     /// What the program's exit says of it.
     pub(super) fn exit(&self) -> ExitStatus {
+        if let Some(verdict) = &self.verdict {
+            return exit_of(verdict);
+        }
         let codes = self.response.extended_errors.iter().map(|(code, _)| code);
         match self.response.rcode {
             rcode::NOERROR | rcode::NXDOMAIN => ExitStatus::Success,
@@ -94,12 +149,12 @@ impl Shown {
             rcode,
             ..
         } = &self.response;
-        writeln!(
-            out,
-            ";; ->>HEADER<<- opcode: QUERY, status: {}, id: {}",
-            rcode_text(*rcode),
-            self.id
-        )?;
+        let status = rcode_text(*rcode);
+        write!(out, ";; ->>HEADER<<- opcode: QUERY, status: {status}")?;
+        match self.id {
+            Some(id) => writeln!(out, ", id: {id}")?,
+            None => writeln!(out)?,
+        }
         writeln!(
             out,
             ";; flags: {}; QUERY: 1, ANSWER: {}, AUTHORITY: {}",
@@ -113,6 +168,13 @@ impl Shown {
                 writeln!(out)?;
             } else {
                 writeln!(out, ": ({text})")?;
+            }
+        }
+        if let Some(verdict) = &self.verdict {
+            write!(out, ";; VERDICT: {}", verdict.security().label())?;
+            match verdict.reason() {
+                Some(reason) => writeln!(out, ", {reason}; --explain shows more")?,
+                None => writeln!(out)?,
             }
         }
         writeln!(out, "\n;; QUESTION SECTION:")?;
@@ -150,6 +212,8 @@ impl Shown {
         });
         json!({
             "status": rcode_text(*rcode),
+            "verdict": self.verdict.as_ref().map(|verdict| verdict.security().label()),
+            "reason": self.verdict.as_ref().and_then(Verdict::reason).map(reason_json),
             "flags": self.flags,
             "question": {
                 "name": question.name.to_string(),
@@ -164,6 +228,15 @@ impl Shown {
             "elapsed_ms": milliseconds(self.elapsed),
             "size_octets": self.size_octets,
         })
+    }
+}
+
+/// What the program's exit says of a verdict.
+pub(super) fn exit_of(verdict: &Verdict) -> ExitStatus {
+    match verdict.security() {
+        Security::Secure | Security::Insecure => ExitStatus::Success,
+        Security::Bogus => ExitStatus::Bogus,
+        Security::Indeterminate => ExitStatus::NoAnswer,
     }
 }
 
@@ -191,7 +264,8 @@ fn section(out: &mut dyn Write, title: &str, records: &[Record]) -> io::Result<(
     Ok(())
 }
 
-fn record(record: &Record) -> Value {
+/// One record as JSON.
+pub(super) fn record(record: &Record) -> Value {
     json!({
         "name": record.owner.to_string(),
         "type": type_text(record.rtype),

@@ -41,9 +41,10 @@ pub(super) enum Command {
     /// Resolve a name and show the answer
     #[command(after_help = "Example:\n  truename query example.com\n  \
                             truename query 192.0.2.1\n  \
-                            truename query example.com MX --server tls://9.9.9.9 --json\n\n\
-                            Exits with 0 when there is an answer (NXDOMAIN is one), with 3 when \
-                            the server found it bogus, with 4 when there is none.")]
+                            truename query example.com MX --server tls://9.9.9.9 --json\n  \
+                            truename query --explain example.com\n\n\
+                            Exits with 0 when there is an answer (NXDOMAIN is one) that is secure \
+                            or insecure, with 3 when it is bogus, with 4 when there is none.")]
     Query(Query),
     /// Show or export the certificate of the encrypted listeners
     #[command(subcommand)]
@@ -88,9 +89,12 @@ pub(super) struct Query {
     /// The record type, such as A, AAAA, MX, HTTPS or TYPE65280
     #[arg(value_name = "TYPE")]
     pub(super) rtype: Option<String>,
+    /// Show the chain of trust from the root, and for a failure what breaks it
+    #[arg(long)]
+    pub(super) explain: bool,
     /// Ask this resolver instead of the configured ones: a URL, a DNS stamp, or a name such as
-    /// quad9
-    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    /// quad9. Without --explain a plain one (udp, tcp) is asked as programs ask it, and believed
+    #[arg(long, value_name = "URL")]
     pub(super) server: Option<String>,
     /// Read this file; also TRUENAME_CONFIG
     #[arg(long, value_name = "FILE")]

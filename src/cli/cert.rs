@@ -128,6 +128,14 @@ fn local_authority(settings: &Settings) -> Result<Authority, CommandError> {
         CertificateError::Unreadable { path, source }
             if source.kind() == io::ErrorKind::NotFound =>
         {
+            let listen = &settings.listen;
+            if listen.dot.is_empty() && listen.doh.is_empty() && listen.doq.is_empty() {
+                return CommandError::Absent(
+                    "no encrypted listener is configured, so there is no certificate; set \
+                     `listen.doh`, `listen.dot` or `listen.doq`"
+                        .to_owned(),
+                );
+            }
             CommandError::Absent(format!(
                 "there is no local CA yet ({} is not there); start truename once, or name the \
                  configuration it runs with by --config",

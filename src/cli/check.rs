@@ -12,9 +12,10 @@ use super::{
     CommandError, ExitStatus, answer::milliseconds, arguments::Check, runtime, write_json,
 };
 use crate::{
+    anchors,
     certificates::{self, CertificateError, Files, Note},
     clock,
-    config::{self, CertificateFiles, Options, Settings, Surroundings},
+    config::{self, CertificateFiles, DnssecSettings, Options, Settings, Surroundings},
     listener::{self, BindError},
     net::port_owner::PortOwner,
     upstream::{self, SetupError, Upstreams},
@@ -100,6 +101,7 @@ pub(super) fn run(
     ));
     try_certificate(&settings, clock::unix_s(), &mut tried);
     tried.push(try_state_directory(&settings.state_directory));
+    try_anchors(&settings.dnssec, clock::unix_s(), &mut tried);
     try_listeners(&settings.listen, &mut tried);
     if arguments.offline {
         let detail = "not asked (--offline)";
@@ -209,6 +211,60 @@ fn try_state_directory(directory: &Path) -> Tried {
 }
 
 /// Asks every upstream one question.
+/// Trust anchors, the names that are not validated, and the clock that both are judged by.
+fn try_anchors(settings: &DnssecSettings, now_unix_s: u64, tried: &mut Vec<Tried>) {
+    if !settings.validate {
+        let detail = "answers are not validated (dnssec.validate = false)";
+        tried.push(Tried::new("trust anchors", "none", Verdict::Note, detail));
+        return;
+    }
+    for file in &settings.trust_anchors {
+        let name = file.display().to_string();
+        tried.push(match anchors::read(file) {
+            Ok(seeds) => Tried::new(
+                "trust anchors",
+                name,
+                Verdict::Ok,
+                format!("{} found", seeds.len()),
+            ),
+            Err(error) => Tried::new("trust anchors", name, Verdict::Fails, error.to_string()),
+        });
+    }
+    if settings.trust_anchors.is_empty() {
+        tried.push(Tried::new(
+            "trust anchors",
+            "built-in",
+            Verdict::Ok,
+            "the root's",
+        ));
+    }
+    for (name, until) in &settings.negative_trust_anchors {
+        if *until <= now_unix_s {
+            let detail = format!(
+                "ended {}; remove it from dnssec.negative_trust_anchors, or give a later date",
+                anchors::time_text(*until)
+            );
+            let name = name.to_string();
+            tried.push(Tried::new(
+                "negative trust anchor",
+                name,
+                Verdict::Note,
+                detail,
+            ));
+        }
+    }
+    if now_unix_s < anchors::CLOCK_FLOOR_UNIX_S {
+        let detail =
+            "shows a time before this version was made; signatures are judged by it, so set it";
+        tried.push(Tried::new(
+            "clock",
+            "of this machine",
+            Verdict::Fails,
+            detail,
+        ));
+    }
+}
+
 fn try_upstreams(settings: &upstream::Settings, tried: &mut Vec<Tried>) -> io::Result<()> {
     let subject = "upstream";
     let probes = runtime()?.block_on(async { Ok(Upstreams::new(settings)?.probe().await) });

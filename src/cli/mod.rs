@@ -11,6 +11,7 @@ mod answer;
 mod arguments;
 mod cert;
 mod check;
+mod explain;
 mod mnemonic;
 mod query;
 mod rdata;
@@ -28,7 +29,7 @@ use thiserror::Error;
 
 use self::arguments::{Anchors, Arguments, Cert, Command};
 use crate::{
-    anchors::store::StoreError,
+    anchors::{ReadError, store::StoreError},
     app,
     certificates::CertificateError,
     config::{LoadError, Surroundings},
@@ -60,6 +61,9 @@ enum CommandError {
     /// The state of the trust anchors cannot be read.
     #[error(transparent)]
     Anchors(#[from] StoreError),
+    /// A file with trust anchors cannot be read.
+    #[error(transparent)]
+    AnchorFile(#[from] ReadError),
     /// The server could not be started.
     #[error(transparent)]
     App(#[from] app::Error),

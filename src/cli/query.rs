@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -10,14 +11,16 @@ use serde_json::json;
 
 use super::{
     CommandError, ExitStatus,
-    answer::{Shown, milliseconds},
+    answer::{Shown, exit_of, milliseconds},
     arguments::Query,
-    mnemonic, runtime, stub, write_json,
+    explain, mnemonic, runtime, stub, write_json,
 };
 use crate::{
-    clock,
-    config::{self, LoadError, Options, Place, Problems, Settings, Surroundings},
+    app, clock,
+    config::{self, LoadError, Options, Place, Problems, Surroundings},
+    dnssec,
     handler::Transport,
+    resolver::{self, explain::Explanation},
     upstream::{self, Exchange as _, UpstreamSettings, Upstreams},
     wire::{CLASS_IN, Name, Question, rtype},
 };
@@ -39,17 +42,53 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<ExitStatus, CommandError> {
     let question = question(&arguments.name, arguments.rtype.as_deref())?;
-    let settings = settings(arguments, surroundings)?;
     let start = clock::instant();
     let deadline = start + PATIENCE;
-    let answered = match (&arguments.server, settings.upstream.upstreams.as_slice()) {
-        // A server named by plain address is asked as programs would ask it.
-        (Some(server), [only]) if !only.transport.is_encrypted() => {
-            ask_plain(&question, only, server, deadline)
+    if let Some(called) = &arguments.server {
+        let server = server(called, surroundings)?;
+        if !server.transport.is_encrypted() && !arguments.explain {
+            // A server named by plain address is asked as programs would ask it.
+            let answered = ask_plain(&question, &server, called, deadline);
+            return show(answered, start, arguments.json, out);
         }
-        _ => ask_upstreams(&question, &settings.upstream, deadline),
+    }
+    let options = Options {
+        config: arguments.config.clone(),
+        upstreams: arguments.server.iter().cloned().collect(),
+        ..Options::default()
     };
-    let elapsed = clock::instant().saturating_duration_since(start);
+    let settings = config::load(&options, surroundings)?;
+    if !settings.dnssec.validate && !arguments.explain {
+        let answered = ask_upstreams(&question, &settings.upstream, deadline);
+        return show(answered, start, arguments.json, out);
+    }
+    let validator = app::validator_settings(&settings)?;
+    let explanation = resolve(question, &settings.upstream, validator.clone(), deadline);
+    let explanation = match explanation {
+        Ok(explanation) => explanation,
+        Err(message) => return fail(message, start, arguments.json, out),
+    };
+    if arguments.explain {
+        return show_explanation(&explanation, &validator, start, arguments.json, out);
+    }
+    match Shown::judged(&explanation, elapsed(start)) {
+        Some(shown) => write(&shown, arguments.json, out),
+        None => fail(no_answer(&explanation), start, arguments.json, out),
+    }
+}
+
+fn elapsed(start: Instant) -> Duration {
+    clock::instant().saturating_duration_since(start)
+}
+
+/// Shows what a server said, unjudged.
+fn show(
+    answered: Result<Answered, String>,
+    start: Instant,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<ExitStatus, CommandError> {
+    let elapsed = elapsed(start);
     let shown = answered.and_then(|answered| {
         let Answered {
             octets,
@@ -59,26 +98,76 @@ pub(super) fn run(
         Shown::new(&octets, server.clone(), transport, elapsed)
             .map_err(|error| format!("{server} sent what is no answer: {error}"))
     });
-    let shown = match shown {
-        Ok(shown) => shown,
-        Err(message) => {
-            if arguments.json {
-                let value = json!({
-                    "status": null,
-                    "error": message,
-                    "elapsed_ms": milliseconds(elapsed),
-                });
-                write_json(out, &value)?;
-            }
-            return Err(CommandError::NoAnswer(message));
-        }
-    };
-    if arguments.json {
+    match shown {
+        Ok(shown) => write(&shown, as_json, out),
+        Err(message) => fail(message, start, as_json, out),
+    }
+}
+
+fn write(shown: &Shown, as_json: bool, out: &mut dyn Write) -> Result<ExitStatus, CommandError> {
+    if as_json {
         write_json(out, &shown.json())?;
     } else {
         shown.write_text(out)?;
     }
     Ok(shown.exit())
+}
+
+/// Tells that there is no answer.
+fn fail(
+    message: String,
+    start: Instant,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<ExitStatus, CommandError> {
+    if as_json {
+        let value = json!({
+            "status": null,
+            "verdict": null,
+            "reason": null,
+            "error": message,
+            "elapsed_ms": milliseconds(elapsed(start)),
+        });
+        write_json(out, &value)?;
+    }
+    Err(CommandError::NoAnswer(message))
+}
+
+fn show_explanation(
+    explanation: &Explanation,
+    validator: &dnssec::Settings,
+    start: Instant,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<ExitStatus, CommandError> {
+    if as_json {
+        let mut value = explain::json(explanation, validator);
+        if let Some(object) = value.as_object_mut() {
+            let elapsed_ms = milliseconds(elapsed(start));
+            object.insert("elapsed_ms".to_owned(), elapsed_ms.into());
+        }
+        write_json(out, &value)?;
+    } else {
+        explain::write_text(explanation, validator, out)?;
+    }
+    match &explanation.outcome {
+        Ok(verdict) => Ok(exit_of(verdict)),
+        Err(_) => Err(CommandError::NoAnswer(no_answer(explanation))),
+    }
+}
+
+/// Why there is nothing to judge: what came of the question itself, if anything did.
+fn no_answer(explanation: &Explanation) -> String {
+    let link = explanation.links.last().map(|link| &link.question);
+    let mut exchanges = explanation.exchanges.iter().rev();
+    let error = exchanges
+        .find(|heard| Some(&heard.question) == link)
+        .and_then(|heard| heard.outcome.as_ref().err());
+    match (error, &explanation.outcome) {
+        (Some(error), _) => format!("no answer: {error}"),
+        (None, Err(failure)) => format!("no answer: {}", failure.extended_error().text),
+        (None, Ok(_)) => "no answer".to_owned(),
+    }
 }
 
 /// What is asked. An address asks for the name at its place in the reverse tree.
@@ -130,24 +219,23 @@ fn reverse(address: IpAddr) -> String {
     }
 }
 
-fn settings(arguments: &Query, surroundings: &Surroundings) -> Result<Settings, CommandError> {
-    let Some(server) = &arguments.server else {
-        let options = Options {
-            config: arguments.config.clone(),
-            ..Options::default()
-        };
-        return Ok(config::load(&options, surroundings)?);
-    };
+/// The server that a flag names.
+fn server(called: &str, surroundings: &Surroundings) -> Result<UpstreamSettings, CommandError> {
     let options = Options {
-        upstreams: vec![server.clone()],
+        upstreams: vec![called.to_owned()],
         ..Options::default()
     };
-    config::parse("", None, surroundings, &options).map_err(|Problems(mut problems)| {
+    let settings = config::parse("", None, surroundings, &options);
+    let settings = settings.map_err(|Problems(mut problems)| {
         for problem in &mut problems {
             problem.place = Place::Flag("--server");
         }
-        LoadError::Invalid(Problems(problems)).into()
-    })
+        LoadError::Invalid(Problems(problems))
+    })?;
+    let mut upstreams = settings.upstream.upstreams.into_iter();
+    upstreams
+        .next()
+        .ok_or_else(|| CommandError::Usage(format!("--server: {called:?} is no resolver")))
 }
 
 fn ask_plain(
@@ -190,6 +278,24 @@ fn ask_upstreams(
         server: exchanged.upstream.to_string(),
         transport: exchanged.transport,
     })
+}
+
+/// Asks as the resolver does for its clients, validates, and keeps what was seen.
+fn resolve(
+    question: Question,
+    settings: &upstream::Settings,
+    validator: dnssec::Settings,
+    deadline: Instant,
+) -> Result<Explanation, String> {
+    runtime()
+        .map_err(|error| error.to_string())?
+        .block_on(async {
+            let upstreams = Upstreams::new(settings).map_err(|error| error.to_string())?;
+            Ok(
+                resolver::explain::explain(Arc::new(upstreams), validator, question, deadline)
+                    .await,
+            )
+        })
 }
 
 #[cfg(test)]

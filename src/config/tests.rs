@@ -47,7 +47,7 @@ fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// The example of the contract's section on configuration, without what is not built.
+/// The example of the planned configuration's section on configuration, without what is not built.
 const BUILT: &str = r#"
 [listen]
 dns = ["127.0.0.1:53"]
@@ -120,7 +120,7 @@ format = "text"
 queries = "off"
 "#;
 
-/// What the contract's example has beyond that, each with its refusal.
+/// What the planned configuration's example has beyond that, each with its refusal.
 const WHOLE: &str = r#"
 [[upstream]]
 url = "udp://127.0.0.1:53"
@@ -155,7 +155,7 @@ queries = "all"
 "#;
 
 #[test]
-fn the_contract_example_is_read() {
+fn the_whole_configuration_is_read() {
     let settings = parse(
         BUILT,
         Some(Path::new("/etc/truename/truename.toml")),
@@ -215,7 +215,7 @@ fn the_contract_example_is_read() {
 }
 
 #[test]
-fn every_unbuilt_key_of_the_contract_is_refused_by_name() {
+fn every_unbuilt_key_is_refused_by_name() {
     let found = complaints(WHOLE);
     for (key, off) in unbuilt::UNBUILT {
         let asked = found

@@ -1,5 +1,5 @@
-//! Keys of the contract that ask for something this version cannot do. They are refused, never
-//! ignored: a person who wrote `validate = true` must not believe that it happens. Switching such
+//! Keys that are planned and ask for something this version cannot do. They are refused, never
+//! ignored: a person who wrote `prefetch = true` must not believe that it happens. Switching such
 //! a thing off is accepted, so that a file says the same before and after the feature arrives.
 //!
 //! When a feature is built, its line here is deleted.

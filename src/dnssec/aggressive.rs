@@ -4,8 +4,9 @@
 //! What goes in was validated here, of one zone, owner and next name inside it; NSEC3 that opts out
 //! stays out, as it proves nothing about the names in its gap. What comes out has passed the same
 //! proof that a response of an upstream must pass, so a delegation's record denies nothing below it
-//! and a missing wildcard proof is missed. A gap lives as long as its TTL, its signature and the
-//! SOA's minimum allow (RFC 9077), and not beyond [`GAP_TTL_MAX_S`].
+//! and a missing wildcard proof is missed. Names that the operator took out of the public tree are
+//! never denied, nor does a zone deny what lies below a trust anchor under it. A gap lives as long as
+//! its TTL, its signature and the SOA's minimum allow (RFC 9077), and not beyond [`GAP_TTL_MAX_S`].
 //!
 //! Limitations: answers are not synthesized from wildcards (RFC 8198, section 5.3).
 
@@ -23,6 +24,7 @@ use super::{
     nsec3::{Hash, Parameters},
     rdata::Nsec3,
     rrset::RrSet,
+    settings::Settings,
 };
 
 /// Gaps kept, of all zones together, at about a kilooctet each.
@@ -95,37 +97,46 @@ impl Gaps {
         self.count == 0
     }
 
-    /// Forgets the gaps of the zones at and below `name`.
+    /// Forgets the gaps of the zones at and below `name`, and of those above it: they may deny it.
     pub fn forget(&mut self, name: &Name) {
-        self.zones.retain(|zone, _| !zone.is_within(name));
+        self.zones
+            .retain(|zone, _| !zone.is_within(name) && !name.is_within(zone));
         self.recount();
     }
 
     /// Takes in what a validation proved.
     pub fn learn(&mut self, proven: Vec<Proven>, now: &Now) {
+        if proven.is_empty() {
+            return;
+        }
         // SOAs first: their minimum caps the gaps.
         let (soas, gaps): (Vec<Proven>, Vec<Proven>) = proven
             .into_iter()
             .partition(|one| one.set.rtype == rtype::SOA);
         for one in soas {
             let expires_s = now.uptime_s.saturating_add(one.ttl_s.min(GAP_TTL_MAX_S));
-            self.zones.entry(one.zone).or_default().soa = Some(Stored {
+            let soa = Stored {
                 set: one.set,
                 records: one.records,
                 expires_s,
-            });
+            };
+            let zone = self.zones.entry(one.zone).or_default();
+            // A zone without gaps counts as one.
+            self.count += usize::from(zone.soa.replace(soa).is_none() && zone.len() == 0);
         }
         for one in gaps {
             // Without a SOA there is nothing to answer with; it comes with the next denial.
             if let Some(zone) = self.zones.get_mut(&one.zone) {
+                let before = zone.len().max(1);
                 zone.learn(one, now);
+                self.count = (self.count + zone.len().max(1)).saturating_sub(before);
             }
         }
-        self.recount();
         if self.count > GAPS_MAX {
             let uptime_s = now.uptime_s;
             for zone in self.zones.values_mut() {
                 zone.drop_expired(uptime_s);
+                zone.soa.take_if(|soa| uptime_s >= soa.expires_s);
             }
             self.recount();
             if self.count > GAPS_MAX {
@@ -135,12 +146,18 @@ impl Gaps {
         }
     }
 
-    /// Denies the question's name or type from what is proved, if that is enough.
+    /// Denies the question's name or type from what is proved, if that is enough. `settings` say
+    /// where the word of the public tree counts.
     #[must_use]
-    pub fn deny(&self, question: &Question, now: &Now) -> Option<Denied> {
+    pub fn deny(&self, question: &Question, settings: &Settings, now: &Now) -> Option<Denied> {
+        let name = &question.name;
         if question.qclass != CLASS_IN || is_meta(question.qtype) {
             return None;
         }
+        if settings.negative_above(name, now.unix_s).is_some() || settings.is_private(name) {
+            return None;
+        }
+        let anchor = settings.anchor_above(name)?;
         let uptime_s = now.uptime_s;
         let mut at = Some(question.name.clone());
         while let Some(apex) = at {
@@ -151,6 +168,9 @@ impl Gaps {
                 && let Some(denied) = zone.deny(&apex, question, uptime_s)
             {
                 return Some(denied);
+            }
+            if apex == anchor {
+                return None;
             }
             at = apex.parent();
         }
@@ -173,7 +193,6 @@ impl ZoneGaps {
         let lives = |stored: &Stored| uptime_s < stored.expires_s;
         self.nsec.retain(|_, stored| lives(stored));
         self.nsec3.retain(|_, stored| lives(stored));
-        self.soa.take_if(|stored| !lives(stored));
     }
 
     fn learn(&mut self, one: Proven, now: &Now) {

@@ -64,7 +64,12 @@ pub fn foresee(
             Some(ZoneStatus::NotACut { .. }) => continue,
             None => {}
         }
-        let (signed, unsigned) = keys.children(&zone);
+        // Below a name of which nothing is known, nothing is known either.
+        let (signed, unsigned) = if zone_known {
+            keys.children(&zone)
+        } else {
+            (0, 0)
+        };
         // A leaf below a zone that was never seen to delegate is a host, and the zone signs it.
         let is_host_of_known_zone = zone_known && count > 2 && signed == 0 && unsigned == 0;
         if count > UPPER_LABELS || is_host_of_known_zone {
@@ -78,6 +83,7 @@ pub fn foresee(
         if (few || often) && !host {
             foreseen.push(dnskey_of(&child));
         }
+        zone_known = false;
     }
     foreseen.retain(|one| one != question);
     foreseen.truncate(FORESEEN_MAX);

@@ -46,6 +46,15 @@ impl ZoneKeys {
         self.keys.iter().map(|key| key.tag)
     }
 
+    /// The usable keys of a set that nothing has authenticated, or none: for showing what is wrong
+    /// with a signature, never for a verdict.
+    pub(super) fn unproved(zone: &Name, set: Option<&RrSet>, sha1: bool) -> Self {
+        Self {
+            zone: zone.clone(),
+            keys: set.map_or_else(Vec::new, |set| usable_keys(set, sha1)),
+        }
+    }
+
     /// The keys a signature may mean, few even if many collide.
     pub(super) fn candidates(&self, tag: u16, algorithm: u8) -> impl Iterator<Item = &Key> {
         self.keys

@@ -41,7 +41,7 @@ pub const DENIAL_RRSETS_MAX: usize = 16;
 pub const SUB_FETCHES_MAX: usize = 64;
 /// Questions named in one step. More would make one client query an amplifier.
 pub const QUESTIONS_PER_STEP_MAX: usize = 16;
-/// Aliases followed in one response.
+/// Aliases followed in one response; the resolver allows one less over a whole chain.
 pub const ALIASES_MAX: usize = 12;
 /// Different signer names of one RRset that are followed. One is right; a second is an attack or
 /// the other side of a zone cut.

@@ -38,6 +38,7 @@
 //! | `rrset`, `rdata` | records sorted into sets; readers |
 //! | `trust_point` | the keys at an anchor, for whoever keeps the anchors |
 //! | `limits` | what one answer may cost |
+//! | `inspect` | a response looked at once more, for people; no verdict rests on it |
 //! | `sentinel` | names that ask which root keys are trusted here |
 //! | `settings`, `verdict` | what the operator decides; what is found, and why |
 
@@ -48,6 +49,7 @@ mod chain;
 mod crypto;
 mod denial;
 mod foresight;
+mod inspect;
 mod keys;
 pub mod limits;
 mod machine;
@@ -67,6 +69,7 @@ mod tests;
 
 pub use aggressive::{Denied, GAP_TTL_MAX_S, GAPS_MAX, GAPS_PER_ZONE_MAX, Gaps, Proven};
 pub use foresight::{FORESEEN_MAX, foresee};
+pub use inspect::{Inspected, InspectedKey, InspectedSet, InspectedSignature, Worth, inspect_key};
 pub use keys::{
     ABSENCE_TTL_MAX_S, KeyCache, Learned, ZONE_TTL_MAX_S, ZONES_KNOWN_MAX, ZoneKeys, ZoneStatus,
 };

@@ -33,6 +33,15 @@ impl RrSet {
         }
     }
 
+    /// The same records under one signature alone.
+    pub(super) fn with_signature(&self, signature: &Rrsig) -> Self {
+        Self {
+            signatures: vec![signature.clone()],
+            signature_records: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// The RDATA of the set in canonical form and order, without duplicates.
     pub(super) fn canonical_rdata(&self) -> &[Vec<u8>] {
         &self.canonical

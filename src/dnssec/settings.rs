@@ -64,6 +64,11 @@ impl Settings {
         None
     }
 
+    /// Whether a private zone is at or above `name`.
+    pub(super) fn is_private(&self, name: &Name) -> bool {
+        self.private_zones.iter().any(|zone| name.is_within(zone))
+    }
+
     /// The closest negative trust anchor at or above `name` that still holds, unless a trust
     /// anchor lies below it (RFC 7646, section 2: the more specific one wins).
     pub(super) fn negative_above(&self, name: &Name, unix_s: u64) -> Option<Name> {

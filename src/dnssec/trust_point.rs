@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The flag of a key that is meant to be a trust anchor (RFC 4034, section 2.1.1).
-const FLAG_SEP: u16 = 0x0001;
+pub(super) const FLAG_SEP: u16 = 0x0001;
 /// The digest of the DS records made here: SHA-256.
 const DIGEST_TYPE: u8 = 2;
 

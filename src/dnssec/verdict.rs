@@ -192,7 +192,8 @@ impl Why {
     }
 
     /// What it means, in words.
-    const fn words(self) -> &'static str {
+    #[must_use]
+    pub const fn words(self) -> &'static str {
         match self {
             Self::UnsignedDelegation => "the zone is not signed: its parent proves it has no DS",
             Self::OptOut => "the proof leaves room for unsigned delegations (opt-out)",
@@ -357,7 +358,8 @@ impl Verdict {
     }
 
     /// The weaker of both; the first one's reason wins among equals.
-    pub(super) fn and(self, other: Self) -> Self {
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
         if other.security() > self.security() {
             other
         } else {

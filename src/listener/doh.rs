@@ -1,16 +1,15 @@
 //! The mapping between HTTP and DNS (RFC 8484), the same for HTTP/1.1, HTTP/2 and HTTP/3.
 
-use data_encoding::BASE64URL_NOPAD;
 use http::{
     HeaderValue, Method, Response, StatusCode,
     header::{ALLOW, ALT_SVC, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
 };
 
 use super::{HEADER_OCTETS, QUERY_MAX_OCTETS};
-use crate::handler::Answer;
-
-/// The media type of queries and replies (RFC 8484, section 6).
-const MEDIA_TYPE: &str = "application/dns-message";
+use crate::{
+    handler::Answer,
+    net::doh::{MEDIA_TYPE, decode_dns_variable, is_media_type},
+};
 
 /// How long a browser may remember that HTTP/3 is spoken here, as it stands in `alt-svc`.
 const ALT_SVC_MAX_AGE_S: u32 = 86_400;
@@ -95,11 +94,9 @@ pub fn doh_request(
     if method != Method::POST {
         return Err(Rejection::MethodNotAllowed);
     }
-    let media_type = content_type
-        .and_then(|value| value.split(|octet| *octet == b';').next())
-        .map(<[u8]>::trim_ascii);
+    let media_type = content_type.and_then(|value| std::str::from_utf8(value).ok());
     match media_type {
-        Some(found) if found.eq_ignore_ascii_case(MEDIA_TYPE.as_bytes()) => Ok(Request::Body),
+        Some(found) if is_media_type(found) => Ok(Request::Body),
         _ => Err(Rejection::MediaType),
     }
 }
@@ -115,21 +112,18 @@ pub const fn body_query(body: &[u8]) -> Result<(), Rejection> {
     }
 }
 
-/// The octets behind `dns=`. Padding is not allowed (RFC 8484, section 6), but some clients send
-/// it and it cannot mean anything else.
+/// The octets behind `dns=`.
 fn query_parameter(query: Option<&str>) -> Result<Vec<u8>, Rejection> {
     let value = query
         .unwrap_or_default()
         .split('&')
         .find_map(|parameter| parameter.strip_prefix("dns="))
         .ok_or(Rejection::BadRequest)?;
-    let value = value.trim_end_matches("%3D").trim_end_matches('=');
+    let value = value.trim_end_matches("%3D");
     if value.len() > QUERY_MAX_OCTETS.div_ceil(3) * 4 {
         return Err(Rejection::TooLarge);
     }
-    let query = BASE64URL_NOPAD
-        .decode(value.as_bytes())
-        .map_err(|_| Rejection::BadRequest)?;
+    let query = decode_dns_variable(value).ok_or(Rejection::BadRequest)?;
     body_query(&query)?;
     Ok(query)
 }
@@ -193,6 +187,8 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use data_encoding::BASE64URL_NOPAD;
 
     use super::*;
 

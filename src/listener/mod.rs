@@ -10,6 +10,8 @@
 //!
 //! RFC 1035 section 4.2, RFC 7766 (TCP), RFC 7858 (TLS), RFC 8484 (HTTPS), RFC 9250 (QUIC).
 
+use crate::wire::HEADER_OCTETS;
+
 mod bind;
 mod connections;
 mod doh;
@@ -37,6 +39,3 @@ pub use settings::{Patience, Settings};
 /// 4096 octets hold the longest name with the fullest padding and cookies many times over, while
 /// the limit keeps what one unknown client can make us hold small.
 pub const QUERY_MAX_OCTETS: usize = 4096;
-
-/// A DNS message is at least a header (RFC 1035, section 4.1.1).
-const HEADER_OCTETS: usize = 12;

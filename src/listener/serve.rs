@@ -240,7 +240,7 @@ impl<H: Handler> Connection<H> {
         tokio::select! {
             () = self.speak(tcp) => {}
             () = self.admission.evicted() => {
-                tracing::debug!(transport = self.client.transport.label(), "evicted");
+                tracing::debug!(transport = self.client.transport.label(), "closed to make room for another connection");
             }
         }
     }

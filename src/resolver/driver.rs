@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::{
-    dnssec::{self, Judged, Verdict},
+    dnssec::{self, Judged, Security, Verdict},
     reply::{ExtendedError, Failure},
     upstream::Exchange,
     wire::{Name, Question, Record, rcode},
@@ -115,6 +115,22 @@ impl<U: Exchange> Driver<U> {
         question: &Question,
         settings: &Arc<dnssec::Settings>,
     ) -> Result<Link, Failure> {
+        if let Some(denied) = validate::deny(self, question, settings) {
+            if dnssec::sentinel_fails(question, Security::Secure, settings) {
+                return Err(Failure::Sentinel);
+            }
+            return Ok(Link {
+                aliases: 0,
+                next: None,
+                found: Found {
+                    rcode: denied.rcode,
+                    authority: denied.authority,
+                    secure: true,
+                    ttl_cap_s: Some(denied.ttl_s),
+                    ..Found::default()
+                },
+            });
+        }
         let judged = validate::validate(self, question, settings).await?;
         let Judged {
             verdict,

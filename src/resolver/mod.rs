@@ -9,6 +9,7 @@
 
 mod counters;
 mod driver;
+pub mod explain;
 mod fetch;
 mod fill;
 mod flights;
@@ -29,7 +30,7 @@ use crate::{
     access::{Access, Admission, Place, Waiting},
     cache::{self, Cache, Stored},
     clock::Now,
-    dnssec::{self, KeyCache},
+    dnssec::{self, Gaps, KeyCache},
     handler::{Answer, Attempt, Client, Handler},
     reply::{self, Failure},
     upstream::Exchange,
@@ -57,6 +58,8 @@ pub struct Shared {
     fetches: Arc<Flights<Outcome>>,
     /// What the validator knows about zones.
     keys: RwLock<KeyCache>,
+    /// What it proved not to exist.
+    gaps: RwLock<Gaps>,
     /// The validator's settings; `None` when validation is switched off.
     dnssec: ArcSwapOption<dnssec::Settings>,
     /// Reads the clocks.
@@ -83,6 +86,7 @@ impl Shared {
             flights: Arc::new(Flights::new()),
             fetches: Arc::new(Flights::new()),
             keys: RwLock::default(),
+            gaps: RwLock::default(),
             dnssec: ArcSwapOption::from_pointee(dnssec),
             now: Now::read,
         }
@@ -104,12 +108,17 @@ impl Shared {
     /// forgotten.
     pub fn apply_dnssec(&self, settings: Option<dnssec::Settings>) {
         self.dnssec.store(settings.map(Arc::new));
-        let root = Name::root();
-        self.keys
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .forget(&root);
-        self.cache.remove_zone(&root);
+        self.flush(&Name::root());
+    }
+
+    /// Forgets the answers at and below `name`, and what is known of the zones there; the root
+    /// means all.
+    pub fn flush(&self, name: &Name) {
+        let keys = self.keys.write();
+        keys.unwrap_or_else(PoisonError::into_inner).forget(name);
+        let gaps = self.gaps.write();
+        gaps.unwrap_or_else(PoisonError::into_inner).forget(name);
+        self.cache.remove_zone(name);
     }
 
     /// Takes new bounds for the times answers are kept; the cache's size stays.

@@ -15,7 +15,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tracing::debug;
 
 use crate::{
-    dnssec::{self, FetchFailed, Judged, Step, Validation, Verdict, Why, foresee},
+    clock::Now,
+    dnssec::{self, Denied, FetchFailed, Judged, Step, Validation, Verdict, Why, foresee},
     reply::Failure,
     upstream::Exchange,
     wire::Question,
@@ -106,11 +107,7 @@ async fn attempt<U: Exchange>(
         let needs = match step {
             Step::Done(judged) => {
                 let mut judged = *judged;
-                let learned = std::mem::take(&mut judged.learned);
-                if !learned.is_empty() {
-                    let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
-                    keys.learn(learned, &now);
-                }
+                learn(driver, &mut judged, settings, &now);
                 return Ok((judged, Arc::clone(&answered.upstream)));
             }
             Step::Need(needs) => needs,
@@ -125,6 +122,48 @@ async fn attempt<U: Exchange>(
             Some((question, outcome)) => supply(&mut validation, question, &outcome),
             // It asks for what was supplied already; that would go on for ever.
             None => return Err(Failure::Internal),
+        }
+    }
+}
+
+/// What proofs seen before deny of `question` (RFC 8198).
+pub(super) fn deny<U: Exchange>(
+    driver: &Driver<U>,
+    question: &Question,
+    settings: &dnssec::Settings,
+) -> Option<Denied> {
+    let gaps = driver.shared.gaps.read();
+    let gaps = gaps.unwrap_or_else(PoisonError::into_inner);
+    gaps.deny(question, settings, &driver.shared.now())
+}
+
+/// Keeps what a validation found out about zones, whatever its verdict: what was proved stays
+/// proved. Not if other settings have come into force meanwhile, whose start wiped the memory.
+fn learn<U: Exchange>(
+    driver: &Driver<U>,
+    judged: &mut Judged,
+    settings: &Arc<dnssec::Settings>,
+    now: &Now,
+) {
+    let shared = &driver.shared;
+    let is_current = || {
+        let current = shared.dnssec.load();
+        current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, settings))
+    };
+    let learned = std::mem::take(&mut judged.learned);
+    if !learned.is_empty() {
+        let mut keys = shared.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if is_current() {
+            keys.learn(learned, now);
+        }
+    }
+    let proven = std::mem::take(&mut judged.proven);
+    if !proven.is_empty() {
+        let mut gaps = shared.gaps.write().unwrap_or_else(PoisonError::into_inner);
+        if is_current() {
+            gaps.learn(proven, now);
         }
     }
 }

@@ -170,7 +170,7 @@ pub enum Failure {
     #[error("no answer in time")]
     Timeout,
     /// Nothing at all came back.
-    #[error("silent")]
+    #[error("nothing came back")]
     Silent,
     /// The response has no DNS header.
     #[error("response is not a DNS message")]

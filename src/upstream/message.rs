@@ -1,6 +1,6 @@
 //! The query as it is sent, and whether a response belongs to it.
 //!
-//! What is sent is made from the question alone (design: nothing of the client can leak).
+//! What is sent is made from the question alone, so nothing of the client can leak.
 
 use crate::wire::{HEADER_OCTETS, Question, rtype};
 

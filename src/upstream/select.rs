@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// When the upstreams that are asked kept silent for so long, the exchange ends: the client is told
-/// within two seconds (design, section 2), while a live upstream may take the whole timeout.
+/// within two seconds, since a stub gives up after five, while a live upstream may take the whole timeout.
 ///
 /// Live is one from which a part of an answer came since the question was put to it, be it to
 /// another question. A handshake is less: a host that completes it and then says nothing looks the

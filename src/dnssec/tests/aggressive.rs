@@ -29,7 +29,11 @@ fn a_gap_seen_once_denies_its_other_names() {
     let world = world();
     let gaps = learned(&world, &[("no.example.com.", rtype::A)]);
     let denied = gaps
-        .deny(&question("nn.example.com.", rtype::MX), &now())
+        .deny(
+            &question("nn.example.com.", rtype::MX),
+            &world.settings(),
+            &now(),
+        )
         .unwrap();
     assert_eq!(denied.rcode, rcode::NXDOMAIN);
     assert_eq!(denied.ttl_s, 60);
@@ -52,7 +56,7 @@ fn a_gap_seen_once_denies_its_other_names() {
         "no.example.org.",
     ] {
         assert_eq!(
-            gaps.deny(&question(owner, rtype::A), &now()),
+            gaps.deny(&question(owner, rtype::A), &world.settings(), &now()),
             None,
             "{owner}"
         );
@@ -68,17 +72,25 @@ fn nsec3_gaps_deny_too_but_not_when_they_opt_out() {
     ]);
     let gaps = learned(&world, &[("no.one.", rtype::A), ("no.two.", rtype::A)]);
     let denied = gaps
-        .deny(&question("other.one.", rtype::A), &now())
+        .deny(&question("other.one.", rtype::A), &world.settings(), &now())
         .unwrap();
     assert_eq!(denied.rcode, rcode::NXDOMAIN);
     let deep = gaps
-        .deny(&question("a.b.c.one.", rtype::A), &now())
+        .deny(&question("a.b.c.one.", rtype::A), &world.settings(), &now())
         .unwrap();
     assert_eq!(deep.rcode, rcode::NXDOMAIN);
-    let types = gaps.deny(&question("one.", rtype::TXT), &now()).unwrap();
+    let types = gaps
+        .deny(&question("one.", rtype::TXT), &world.settings(), &now())
+        .unwrap();
     assert_eq!(types.rcode, rcode::NOERROR);
-    assert_eq!(gaps.deny(&question("one.", rtype::SOA), &now()), None);
-    assert_eq!(gaps.deny(&question("other.two.", rtype::A), &now()), None);
+    assert_eq!(
+        gaps.deny(&question("one.", rtype::SOA), &world.settings(), &now()),
+        None
+    );
+    assert_eq!(
+        gaps.deny(&question("other.two.", rtype::A), &world.settings(), &now()),
+        None
+    );
 }
 
 #[test]
@@ -87,9 +99,9 @@ fn gaps_end_with_the_soa_minimum() {
     let gaps = learned(&world, &[("no.example.com.", rtype::A)]);
     let asked = question("nn.example.com.", rtype::A);
     let later = now().plus(Duration::from_secs(59));
-    assert!(gaps.deny(&asked, &later).is_some());
+    assert!(gaps.deny(&asked, &world.settings(), &later).is_some());
     let too_late = now().plus(Duration::from_secs(62));
-    assert_eq!(gaps.deny(&asked, &too_late), None);
+    assert_eq!(gaps.deny(&asked, &world.settings(), &too_late), None);
 }
 
 #[test]
@@ -100,13 +112,17 @@ fn a_delegations_record_denies_nothing_below_it() {
     assert!(!gaps.is_empty());
     for owner in ["www.unsigned.org.", "unsigned.org.", "no.unsigned.org."] {
         assert_eq!(
-            gaps.deny(&question(owner, rtype::A), &now()),
+            gaps.deny(&question(owner, rtype::A), &world.settings(), &now()),
             None,
             "{owner}"
         );
     }
     let ds = gaps
-        .deny(&question("unsigned.org.", rtype::DS), &now())
+        .deny(
+            &question("unsigned.org.", rtype::DS),
+            &world.settings(),
+            &now(),
+        )
         .unwrap();
     assert_eq!(ds.rcode, rcode::NOERROR);
 }
@@ -130,11 +146,19 @@ fn a_bogus_answer_teaches_nothing_false() {
     assert_eq!(judged.verdict.reason().unwrap().why, Why::SignatureInvalid);
     gaps.learn(judged.proven, &now());
     assert_eq!(
-        gaps.deny(&question("www.example.com.", rtype::A), &now()),
+        gaps.deny(
+            &question("www.example.com.", rtype::A),
+            &world.settings(),
+            &now()
+        ),
         None
     );
     assert_eq!(
-        gaps.deny(&question("nn.example.com.", rtype::A), &now()),
+        gaps.deny(
+            &question("nn.example.com.", rtype::A),
+            &world.settings(),
+            &now()
+        ),
         None
     );
 }
@@ -151,7 +175,10 @@ fn a_zone_with_endless_gaps_stays_within_its_bound() {
     }
     assert!(gaps.len() >= hosts.len() && gaps.len() < 2 * hosts.len());
     gaps.forget(&name("tld."));
-    assert!(gaps.deny(&question(hosts[0], rtype::MX), &now()).is_none());
+    assert!(
+        gaps.deny(&question(hosts[0], rtype::MX), &world.settings(), &now())
+            .is_none()
+    );
 }
 
 proptest! {
@@ -186,7 +213,7 @@ proptest! {
             gaps.learn(judged.proven, &now());
         }
         let then = question(&format!("{then}.t."), type_asked);
-        if let Some(denied) = gaps.deny(&then, &now()) {
+        if let Some(denied) = gaps.deny(&then, &world.settings(), &now()) {
             let truth = world.respond(&then);
             prop_assert!(truth.answer.is_empty(), "{:?}", denied);
             prop_assert_eq!(denied.rcode, truth.rcode);

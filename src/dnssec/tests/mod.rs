@@ -6,6 +6,7 @@ mod answers;
 mod hostile;
 mod lab;
 mod properties;
+mod rfc9102;
 mod text;
 mod vectors;
 mod zones;

@@ -6,6 +6,7 @@
 
 mod certificate;
 mod commands;
+mod explain;
 mod mistakes;
 mod reload;
 mod start;

@@ -310,3 +310,27 @@ fn whoever_started_it_may_stop_reading() {
     truename.log.wait_for("read again", 1);
     truename.stop();
 }
+
+#[test]
+fn a_log_that_nobody_reads_stops_no_answer() {
+    let setup = Setup::with_config(&format!(
+        "{PLAIN}[log]\nlevel = \"debug\"\n[[upstream]]\nurl = \"udp://127.0.0.1:1\"\n"
+    ));
+    let mut command = setup.command();
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A pipe holds 64 KiB; each failure writes a line of some hundred octets.
+    let _unread = child.stderr.take().unwrap();
+    let out = Lines::read(child.stdout.take().unwrap());
+    let truename = Truename {
+        child,
+        out,
+        log: Lines::default(),
+        setup,
+    };
+    truename.out.wait_for("listening tcp", 1);
+    for _ in 0..10 {
+        let (answers, _) = ask_many(truename.address(Transport::Udp), 200);
+        assert_eq!(answers.len(), 200);
+    }
+}

@@ -44,6 +44,7 @@ impl Default for Options {
 /// A running truename; it ends at once when dropped.
 pub(crate) struct Truename {
     addresses: Vec<(Transport, SocketAddr)>,
+    shared: Arc<resolver::Shared>,
     halt: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -90,6 +91,7 @@ impl Truename {
             options.dnssec,
         ));
         let listeners = Arc::new(listener::Shared::new(settings, Some(tls)));
+        let ours = Arc::clone(&shared);
         let (halt, halted) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build();
@@ -107,9 +109,15 @@ impl Truename {
         });
         Self {
             addresses,
+            shared: ours,
             halt: Some(halt),
             thread: Some(thread),
         }
+    }
+
+    /// What its workers share: the cache among it.
+    pub(crate) fn shared(&self) -> &resolver::Shared {
+        &self.shared
     }
 
     /// Where it listens over `transport`.

@@ -1,6 +1,9 @@
 //! The validator at work: the real resolver and cache in front of the lab, whose every name has a
 //! known verdict and whose every lie is known.
 
+mod denial;
+mod round_trips;
+
 use std::collections::HashMap;
 
 use truename::dnssec::{AnchorSet, Ds, Settings};
