@@ -49,13 +49,14 @@ impl Lie {
             "AD" => self.response.flags |= flag::AD,
             "SILENT" => self.says = Some(Says::Nothing),
             "TIMES" => self.times = Some(read(words.word("a number")?)?),
-            "CLEAR" => match words.optional() {
-                Some(word) => self.section(word)?.clear(),
-                None => {
+            "CLEAR" => {
+                if let Some(word) = words.optional() {
+                    self.section(word)?.clear();
+                } else {
                     self.response.answer.clear();
                     self.response.authority.clear();
                 }
-            },
+            }
             "COPY" => self.copy(words)?,
             "ADD" => {
                 let section = words.word("a section")?;
