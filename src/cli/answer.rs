@@ -342,6 +342,8 @@ example.\t60\tIN\tSOA\texample. example. 1 2 3 4 5
             json,
             json!({
                 "status": "NOERROR",
+                "verdict": null,
+                "reason": null,
                 "flags": ["qr", "rd", "ra", "ad"],
                 "question": { "name": "a.example.", "type": "A", "class": "IN" },
                 "answer": [{

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
-    answer_sets, closest, home, is_proof,
+    answer_sets, closest, home, is_proof, key_set, keys_of, pointers, role,
     words::{advice, algorithm, digest, window, worth},
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         mnemonic::{rcode_text, type_text},
         rdata,
     },
-    dnssec::{Ds, InspectedKey, InspectedSet, Reason, Security, Settings, Verdict, inspect_key},
+    dnssec::{Ds, InspectedSet, Reason, Security, Settings, Verdict},
     resolver::explain::{ExplainedZone, Explanation, Looked, Said},
     wire::{Name, Record, rtype},
 };
@@ -431,47 +431,6 @@ fn write_wrapped(text: &str, out: &mut dyn Write) -> io::Result<()> {
         line.push_str(word);
     }
     writeln!(out, "{line}")
-}
-
-/// The DS and anchors that lead to a zone's keys.
-pub(super) fn pointers(zone: &ExplainedZone) -> Vec<Ds> {
-    let sets = zone.ds.iter().flat_map(|looked| &looked.inspected.answer);
-    let records = sets
-        .filter(|set| set.rtype == rtype::DS && set.owner == zone.name)
-        .flat_map(|set| &set.records);
-    let from_parent = records.filter_map(|record| Ds::parse(&record.rdata));
-    // An anchor stands in for what the parent says.
-    if zone.anchors.is_empty() {
-        from_parent.collect()
-    } else {
-        zone.anchors.clone()
-    }
-}
-
-/// The zone's DNSKEY set, if its response has one.
-pub(super) fn key_set(zone: &ExplainedZone) -> Option<&InspectedSet> {
-    let mut sets = zone.dnskey.as_ref()?.inspected.answer.iter();
-    sets.find(|set| set.rtype == rtype::DNSKEY && set.owner == zone.name)
-}
-
-/// The zone's keys, held against DS records; `None` when they are not known.
-pub(super) fn keys_of(
-    zone: &ExplainedZone,
-    ds_set: &[Ds],
-    settings: &Settings,
-) -> Option<Vec<InspectedKey>> {
-    let records = key_set(zone)?.records.iter();
-    let keys = records.filter_map(|key| inspect_key(&zone.name, &key.rdata, ds_set, settings));
-    Some(keys.collect())
-}
-
-/// What the zone uses a key for, as people call it.
-pub(super) const fn role(key: &InspectedKey) -> &'static str {
-    match (key.zone, key.secure_entry) {
-        (true, true) => "KSK",
-        (true, false) => "ZSK",
-        (false, _) => "no zone key",
-    }
 }
 
 fn ds_text(ds: &Ds) -> String {

@@ -4,8 +4,7 @@ use data_encoding::HEXUPPER;
 use serde_json::{Value, json};
 
 use super::{
-    answer_sets, closest,
-    draw::{key_set, keys_of, pointers, role},
+    answer_sets, closest, is_proof, key_set, keys_of, pointers, role,
     words::{advice, algorithm, digest, moment, worth_label},
 };
 use crate::{
@@ -78,7 +77,7 @@ impl Writer<'_> {
         let no_ds = delegation.filter(|_| ds_set.is_none());
         let proof = no_ds.map(|inspected| {
             let sets = inspected.authority.iter();
-            let sets = sets.filter(|set| super::is_proof(set));
+            let sets = sets.filter(|set| is_proof(set));
             sets.map(|set| self.set(set)).collect::<Vec<_>>()
         });
         json!({

@@ -12,7 +12,7 @@ pub(super) use draw::write_text;
 pub(super) use json::{json, reason_json};
 
 use crate::{
-    dnssec::InspectedSet,
+    dnssec::{Ds, InspectedKey, InspectedSet, Settings, inspect_key},
     resolver::explain::{ExplainedZone, Explanation},
     wire::{Name, rtype},
 };
@@ -53,4 +53,41 @@ fn answer_sets(explanation: &Explanation) -> (Vec<&InspectedSet>, Vec<&Inspected
 /// Whether a set is there to prove that something is not.
 fn is_proof(set: &InspectedSet) -> bool {
     matches!(set.rtype, rtype::NSEC | rtype::NSEC3)
+}
+
+/// The DS and anchors that lead to a zone's keys.
+fn pointers(zone: &ExplainedZone) -> Vec<Ds> {
+    let sets = zone.ds.iter().flat_map(|looked| &looked.inspected.answer);
+    let records = sets
+        .filter(|set| set.rtype == rtype::DS && set.owner == zone.name)
+        .flat_map(|set| &set.records);
+    let from_parent = records.filter_map(|record| Ds::parse(&record.rdata));
+    // An anchor stands in for what the parent says.
+    if zone.anchors.is_empty() {
+        from_parent.collect()
+    } else {
+        zone.anchors.clone()
+    }
+}
+
+/// The zone's DNSKEY set, if its response has one.
+fn key_set(zone: &ExplainedZone) -> Option<&InspectedSet> {
+    let mut sets = zone.dnskey.as_ref()?.inspected.answer.iter();
+    sets.find(|set| set.rtype == rtype::DNSKEY && set.owner == zone.name)
+}
+
+/// The zone's keys, held against DS records; `None` when they are not known.
+fn keys_of(zone: &ExplainedZone, ds_set: &[Ds], settings: &Settings) -> Option<Vec<InspectedKey>> {
+    let records = key_set(zone)?.records.iter();
+    let keys = records.filter_map(|key| inspect_key(&zone.name, &key.rdata, ds_set, settings));
+    Some(keys.collect())
+}
+
+/// What the zone uses a key for, as people call it.
+const fn role(key: &InspectedKey) -> &'static str {
+    match (key.zone, key.secure_entry) {
+        (true, true) => "KSK",
+        (true, false) => "ZSK",
+        (false, _) => "no zone key",
+    }
 }

@@ -114,6 +114,27 @@ fn query_works_without_a_running_instance() {
 }
 
 #[test]
+fn anchors_that_a_first_start_would_take_are_shown() {
+    let lab = RunningLab::start();
+    let setup = before(&lab);
+    let tag = lab.trust_anchor_ds();
+    let tag: u16 = tag.split_whitespace().nth(3).unwrap().parse().unwrap();
+    let text = setup.run(&["anchors", "show"]).succeeded();
+    assert!(
+        text.starts_with("trust anchors that are configured; "),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("\n  {tag:>5} algorithm 8  valid ")),
+        "{text}"
+    );
+    let json = setup.run(&["anchors", "show", "--json"]).json();
+    assert_eq!(json["zones"][0]["keys"][0]["key_tag"], tag);
+    assert_eq!(json["zones"][0]["keys"][0]["source"], "configured");
+    assert!(!setup.path().join("state").exists());
+}
+
+#[test]
 fn a_reader_who_leaves_is_no_failure() {
     for arguments in [
         &["check", "--offline"] as &[_],
