@@ -1,6 +1,7 @@
 //! The validator at work: the real resolver and cache in front of the lab, whose every name has a
 //! known verdict and whose every lie is known.
 
+mod cost;
 mod denial;
 mod remembered;
 mod round_trips;
