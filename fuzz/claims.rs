@@ -3,12 +3,18 @@
 
 #![allow(dead_code, reason = "each fuzz target uses one of these")]
 
-use std::{path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use truename::{
     cache::{Fill, Stored},
     clock::Now,
     config::{self, Options, Surroundings},
+    dnssec::{self, FetchFailed, KeyCache, Step, Validation, Verdict},
     handler::{Client, Transport},
     listener, net, reply, upstream,
     wire::{Name, Query, Question, Record, Records, Response},
@@ -18,7 +24,7 @@ use truename::{
 type Claim = fn(&[u8]);
 
 /// Every target with its function, by the name of its seeds' directory.
-pub(crate) const ALL: [(&str, Claim); 8] = [
+pub(crate) const ALL: [(&str, Claim); 9] = [
     ("config", config),
     ("doh_request", doh_request),
     ("entry", entry),
@@ -27,6 +33,7 @@ pub(crate) const ALL: [(&str, Claim); 8] = [
     ("query_peek", query_peek),
     ("response", response),
     ("stamp_url", stamp_url),
+    ("validate", validate),
 ];
 
 /// A query that can be looked up has a key and a question that agree; what cannot gets a reply
@@ -286,5 +293,170 @@ pub(crate) fn name(octets: &[u8]) {
     {
         assert!(name.as_wire().len() <= 255);
         assert_eq!(Name::parse(&name.to_string()), Ok(name));
+    }
+}
+
+/// A second within the life of the signatures in [`CONVERSATION`]: 2019-06-01.
+const CONVERSATION_UNIX_S: u64 = 1_559_347_200;
+/// The responses of an honest upstream to eight questions and to those of their chains, in hex, as
+/// `make_seeds.py` writes them from the records of RFC 9102, appendix A.
+const CONVERSATION: &str = include_str!("rfc9102.hex");
+/// The questions that clients ask come first ...
+const ASKED: usize = 8;
+/// ... and the last of them is about a name that opt-out leaves unsigned.
+const UNSIGNED: usize = 7;
+
+fn conversation() -> &'static [Response] {
+    static READ: OnceLock<Vec<Response>> = OnceLock::new();
+    READ.get_or_init(|| {
+        let response = |line: &str| {
+            let octet = |at| u8::from_str_radix(&line[at..at + 2], 16).expect("hex");
+            let octets: Vec<u8> = (0..line.len()).step_by(2).map(octet).collect();
+            Response::parse(&octets).expect("a response")
+        };
+        CONVERSATION.lines().map(response).collect()
+    })
+}
+
+/// Whatever comes instead of the responses of an honest upstream, a verdict is reached; what is
+/// secure is the truth, and what is signed does not become insecure.
+///
+/// The first octet chooses the question, then each five change one response.
+pub(crate) fn validate(octets: &[u8]) {
+    let Some((pick, mut rest)) = octets.split_first() else {
+        return;
+    };
+    let honest = conversation();
+    let pick = usize::from(*pick) % ASKED;
+    let mut told = honest.to_vec();
+    while let Some((change, after)) = rest.split_first_chunk::<5>() {
+        rest = after;
+        if change[1] == 0xff {
+            // The rest is a message of its own.
+            if let Ok(response) = Response::parse(rest) {
+                let place = usize::from(change[0]) % told.len();
+                let question = told[place].question.clone();
+                told[place] = Response {
+                    question,
+                    ..response
+                };
+            }
+            break;
+        }
+        tell_otherwise(&mut told, *change);
+    }
+    let now = Now {
+        unix_s: CONVERSATION_UNIX_S,
+        ..Now::read()
+    };
+    let root_keys = honest.last().expect("the root's keys come last");
+    let anchors = root_keys.answer.iter().filter(|one| one.rtype == 48);
+    let anchors = anchors
+        .filter(|one| one.rdata.get(1) == Some(&1))
+        .filter_map(|one| dnssec::ds_of_key(&Name::root(), &one.rdata));
+    let settings = Arc::new(dnssec::Settings::with_root_anchors(anchors.collect()));
+    let mut keys = KeyCache::new();
+    let mut gaps = dnssec::Gaps::new();
+    let asked = &honest[pick].question;
+    let mut validation = Validation::new(asked.clone(), &told[pick], Arc::clone(&settings), now);
+    let mut steps = 0;
+    let judged = loop {
+        match validation.step(&keys) {
+            Step::Done(judged) => break judged,
+            Step::Need(needs) => {
+                steps += 1;
+                assert!(steps < 200 && !needs.is_empty(), "it never ends");
+                for need in needs {
+                    let response = told.iter().find(|one| one.question == need);
+                    validation.supply(need, response.ok_or(FetchFailed::Network));
+                }
+            }
+        }
+    };
+    let truth = &honest[pick];
+    if octets.len() == 1 {
+        assert!(judged.verdict.is_usable(), "{judged:?}");
+    }
+    match &judged.verdict {
+        Verdict::Secure => {
+            let (said, true_data) = (data(&judged.answer), data(&truth.answer));
+            assert!(said.is_subset(&true_data), "{judged:?}");
+            if judged.next.is_none() {
+                assert_eq!(said, true_data, "{judged:?}");
+                assert_eq!(judged.rcode, truth.rcode);
+            }
+            assert!(pick != UNSIGNED, "{judged:?}");
+        }
+        Verdict::Insecure(reason) => assert!(pick == UNSIGNED, "{reason}"),
+        Verdict::Indeterminate(_) | Verdict::Bogus(_) => {
+            assert!(judged.answer.is_empty() && judged.authority.is_empty());
+        }
+    }
+    // What was learned must not deny what exists, nor make later answers anything but the truth.
+    keys.learn(judged.learned, &now);
+    gaps.learn(judged.proven, &now);
+    for one in &honest[..ASKED] {
+        if let Some(denied) = gaps.deny(&one.question, &settings, &now) {
+            assert!(one.answer.is_empty(), "{denied:?}");
+        }
+    }
+}
+
+/// Owner, type and RDATA of what answers, in any order and case.
+fn data(records: &[Record]) -> BTreeSet<(Vec<u8>, u16, Vec<u8>)> {
+    let data = records.iter().filter(|record| record.rtype != 46);
+    data.map(|record| {
+        let owner = record.owner.as_wire().to_ascii_lowercase();
+        (owner, record.rtype, record.rdata.to_ascii_lowercase())
+    })
+    .collect()
+}
+
+/// One change to one of the responses.
+fn tell_otherwise(told: &mut [Response], [message, what, record, at, value]: [u8; 5]) {
+    let count = told.len();
+    let other = told[usize::from(at) % count].clone();
+    let response = &mut told[usize::from(message) % count];
+    let answers = response.answer.len();
+    let all = answers + response.authority.len();
+    match what % 10 {
+        // Records of another response, all of them.
+        0 => {
+            response.answer.extend(other.answer);
+            response.authority.extend(other.authority);
+        }
+        1 => response.rcode = u16::from(value % 8),
+        2 => response.truncated = true,
+        3 => std::mem::swap(&mut response.answer, &mut response.authority),
+        _ if all == 0 => {}
+        what => {
+            let place = usize::from(record) % all;
+            let (section, place) = if place < answers {
+                (&mut response.answer, place)
+            } else {
+                (&mut response.authority, place - answers)
+            };
+            match what {
+                4 => _ = section.remove(place),
+                5 => {
+                    let one = section[place].clone();
+                    section.push(one);
+                }
+                6 => section[place].ttl_s = u32::from(value) << 24,
+                7 => section[place].rtype = u16::from(value),
+                8 => {
+                    let mut others = other.answer.iter().chain(&other.authority);
+                    if let Some(from) = others.nth(usize::from(value)) {
+                        section[place].owner = from.owner.clone();
+                    }
+                }
+                _ => {
+                    let rdata = &mut section[place].rdata;
+                    if let Some(octet) = rdata.get_mut(usize::from(at)) {
+                        *octet ^= value.max(1);
+                    }
+                }
+            }
+        }
     }
 }

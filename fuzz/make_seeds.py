@@ -2,6 +2,7 @@
 """Writes the first seeds, one small honest input of each kind. Findings are added by hand."""
 
 import base64
+import datetime
 import pathlib
 import struct
 
@@ -145,6 +146,104 @@ def write(target, seeds):
         (directory / label).write_bytes(octets)
 
 
+# The conversation of the target "validate": the chains of RFC 9102, appendix A.
+
+TYPES = {"CNAME": 5, "DNAME": 39, "DS": 43, "RRSIG": 46, "NSEC": 47, "DNSKEY": 48, "NSEC3": 50, "TLSA": 52}
+OTHER_TYPES = {"A": 1, "NS": 2, "SOA": 6, "AAAA": 28, "NSEC3PARAM": 51}
+
+
+def base32hex(text):
+    digits = "0123456789abcdefghijklmnopqrstuv"
+    value = int("".join(f"{digits.index(digit):05b}" for digit in text.lower()), 2)
+    return value.to_bytes(len(text) * 5 // 8, "big")
+
+
+def bitmap(types):
+    bits = bytearray(32)
+    for one in types:
+        number = (TYPES | OTHER_TYPES)[one]
+        bits[number // 8] |= 0x80 >> number % 8
+    bits = bytes(bits).rstrip(b"\0")
+    return bytes([0, len(bits)]) + bits
+
+
+def seconds(text):
+    moment = datetime.datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=datetime.timezone.utc)
+    return int(moment.timestamp())
+
+
+def rdata(kind, words):
+    if kind in ("CNAME", "DNAME"):
+        return name(words[0])
+    if kind == "NSEC":
+        return name(words[0]) + bitmap(words[1:])
+    if kind == "NSEC3":
+        following = base32hex(words[4])
+        fixed = struct.pack("!BBHBB", int(words[0]), int(words[1]), int(words[2]), 0, len(following))
+        return fixed + following + bitmap(words[5:])
+    if kind == "TLSA":
+        return bytes(int(word) for word in words[:3]) + bytes.fromhex(words[3])
+    if kind in ("DS", "DNSKEY"):
+        tail = bytes.fromhex(words[3]) if kind == "DS" else base64.b64decode(words[3])
+        return struct.pack("!HBB", *(int(word) for word in words[:3])) + tail
+    numbers = (TYPES[words[0]], *(int(word) for word in words[1:4]), seconds(words[4]), seconds(words[5]), int(words[6]))
+    return struct.pack("!HBBIIIH", *numbers) + name(words[7]) + base64.b64decode(words[8])
+
+
+def zone_records():
+    path = pathlib.Path(__file__).parent.parent / "src/dnssec/tests/rfc9102.zone"
+    for line in path.read_text().splitlines():
+        if line and not line.startswith(";"):
+            owner, ttl, kind, *words = line.split()
+            covered = words[0] if kind == "RRSIG" else kind
+            yield (owner, covered), record(name(owner), TYPES[kind], rdata(kind, words), int(ttl))
+
+
+def conversation():
+    sets = {}
+    for key, octets in zone_records():
+        sets.setdefault(key, []).append(octets)
+
+    def said(owner, kind, answer=(), authority=(), rcode=0, made=()):
+        of = lambda keys: [octets for key in keys for octets in sets[key]]
+        answer = of(answer) + list(made)
+        return response(TYPES[kind], answer, of(authority), rcode, b"", qname=owner)
+
+    tlsa = lambda owner, *more, **others: said(owner, "TLSA", *more, **others)
+    www, mail = "_443._tcp.www.example.", "_25._tcp.example."
+    hashed = lambda *labels: [(f"{label}.example.org.", "NSEC3") for label in labels]
+    dlm7 = "dlm7rss9pejqnh0ev6h7k1ikqqcl5mae"
+    smtp = ("vkv62jbv85822q8rtmfnbhfnmnat9ve3", dlm7, "a73bi8coh6dvf1arqdeuogf95r0828mk")
+    cut = ("c1kgc91hrn9nqi2qjh1ms78ki8p7s75o.example.", "shn05itmoa45mmnv74lc4p0nnfmimtjt.example.")
+    made = record(name(www + "net."), TYPES["CNAME"], name(www + "com."), 3600)
+    yield tlsa(www + "com.", [(www + "com.", "TLSA")])
+    yield tlsa(mail + "com.", [(mail + "com.", "TLSA")], [("*._tcp.example.com.", "NSEC")])
+    yield tlsa(mail + "org.", [(mail + "org.", "TLSA")], hashed(dlm7))
+    yield tlsa(www + "org.", [(www + "org.", "CNAME"), ("dane311.example.org.", "TLSA")])
+    yield tlsa(www + "net.", [("example.net.", "DNAME"), (www + "com.", "TLSA")], made=[made])
+    yield tlsa("_25._tcp.smtp.example.com.", [], [("smtp.example.com.", "NSEC")], 3)
+    yield tlsa("_25._tcp.smtp.example.org.", [], hashed(*smtp), 3)
+    yield tlsa("_443._tcp.www.insecure.example.", [], [(owner, "NSEC3") for owner in cut])
+    for zone in ("com.", "example.com.", "org.", "example.org.", "net.", "example.net.", "example."):
+        for kind in ("DS", "DNSKEY"):
+            yield said(zone, kind, [(zone, kind)])
+    yield said(".", "DNSKEY", [(".", "DNSKEY")])
+
+
+def changes():
+    """One seed for each question as it is, and for each kind of change to each question."""
+    for question in range(8):
+        yield f"{question}-honest", bytes([question])
+        for what in range(10):
+            yield f"{question}-{what}", bytes([question, question, what, 0, 9 + what, 5])
+    yield "own", bytes([0, 0, 0xFF, 0, 0, 0]) + RESPONSES["address"]
+    # Signatures, keys and DS, one octet each; another zone's proofs; records without signature.
+    for message in range(8, 23):
+        yield f"chain-{message}", bytes([message % 8, message, 9, message % 3, 20, 1])
+    yield "mixed", bytes([0, 0, 0, 0, 7, 0, 0, 3, 0, 0, 0, 0, 1, 0, 0, 3])
+    yield "bare", bytes([0, 0, 4, 1, 0, 0, 5, 4, 1, 0, 0])
+
+
 def numbered(texts):
     return {f"{number:02}": text.encode() for number, text in enumerate(texts)}
 
@@ -177,3 +276,5 @@ write(
         "text": b"\xffwww.ex\\097mple.com.",
     },
 )
+write("validate", dict(changes()))
+(HERE.parent / "rfc9102.hex").write_text("".join(octets.hex() + "\n" for octets in conversation()))

@@ -279,7 +279,7 @@ pub const ZONES_KNOWN_MAX: usize = 10_000;
 /// within a day even if its records have a longer TTL.
 pub const ZONE_TTL_MAX_S: u32 = 86_400;
 
-/// Keys younger than this are not doubted, in seconds.
+/// What was learnt later than this is not doubted, in seconds.
 const DOUBT_AFTER_S: u32 = 60;
 
 /// The longest that the absence of a zone cut, or of its DS, is believed, in seconds: what does
@@ -364,19 +364,20 @@ impl KeyCache {
         self.zones.retain(|known, _| !known.is_within(name));
     }
 
-    /// Forgets the keys of the closest zone known at or above `name`, unless they were learnt just
-    /// now: they may have been replaced since. A zone whose answers are bogus costs one look at its
-    /// keys in `DOUBT_AFTER_S`, not one for each answer.
+    /// Forgets the closest zone known at or above `name`, and what between them was no cut, unless
+    /// that was learnt just now: the keys may have been replaced since, or a zone made. A zone whose
+    /// answers are bogus costs one look at its chain in `DOUBT_AFTER_S`, not one for each answer.
     pub fn doubt(&mut self, name: &Name, now: &Now) {
         let mut at = Some(name.clone());
         while let Some(zone) = at {
-            if let Some(known) = self.zones.get(&zone)
-                && !matches!(known.status, ZoneStatus::NotACut { .. })
-            {
+            if let Some(known) = self.zones.get(&zone) {
+                let is_zone = !matches!(known.status, ZoneStatus::NotACut { .. });
                 if now.uptime_s >= known.learnt_s.saturating_add(DOUBT_AFTER_S) {
                     self.zones.remove(&zone);
                 }
-                return;
+                if is_zone {
+                    return;
+                }
             }
             at = zone.parent();
         }

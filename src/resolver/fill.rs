@@ -251,6 +251,18 @@ mod tests {
             cache.insert(stored);
         }
         assert_eq!(lives, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        let bogus = Failure::Bogus(crate::reply::ExtendedError {
+            code: 6,
+            text: "bogus".into(),
+        });
+        let mut lives = Vec::new();
+        for _ in 0..8 {
+            let stored = pack_failure(&cache, b"bogus", &bogus, now_s).unwrap();
+            lives.push(stored.entry().ttl_s());
+            now_s += stored.entry().ttl_s();
+            cache.insert(stored);
+        }
+        assert_eq!(lives, [1, 2, 4, 8, 16, 32, 60, 60]);
         let later = pack_failure(&cache, b"key", &why, now_s + 10_000).unwrap();
         assert_eq!(later.entry().ttl_s(), 1);
         // Ten minutes without a network say nothing about the name.

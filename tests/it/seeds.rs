@@ -2,8 +2,23 @@
 
 use std::{fs, path::Path};
 
+use proptest::prelude::*;
+
 #[path = "../../fuzz/claims.rs"]
 mod claims;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// What the fuzzer does for hours, for a moment.
+    #[test]
+    fn no_changed_conversation_is_believed(
+        pick in 0_u8..8,
+        changes in prop::collection::vec(any::<[u8; 5]>(), 0..6),
+    ) {
+        claims::validate(&[vec![pick], changes.concat()].concat());
+    }
+}
 
 #[test]
 fn every_seed_keeps_the_claims() {

@@ -31,6 +31,11 @@ impl Unbound {
         panic!("unbound does not start");
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// None when somebody else was faster to take the port.
     async fn start_once(lab: &Lab) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();

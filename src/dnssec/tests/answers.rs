@@ -1,7 +1,7 @@
 //! Honest answers from every kind of zone.
 
 use crate::{
-    dnssec::{Judged, Security, Why},
+    dnssec::{Judged, Learned, Security, Why, ZoneStatus},
     wire::{rcode, rtype},
 };
 
@@ -298,4 +298,28 @@ fn ttls_are_capped_by_the_original_ttl_and_by_the_signatures_end() {
         "{judged:?}"
     );
     assert_eq!(judged.ttl_cap_s, 100);
+}
+
+#[test]
+fn a_child_that_came_into_being_unsigned_is_found_when_its_answer_is_doubted() {
+    let world = world();
+    let mut client = Client::new(&world);
+    let asked = question("www.unsigned.org.", rtype::A);
+    client.ask(&question("www.example.org.", rtype::A));
+    // What was known before the delegation was made.
+    let no_cut = Learned {
+        name: name("unsigned.org."),
+        status: ZoneStatus::NotACut {
+            nothing_below: true,
+        },
+        ttl_s: 3600,
+    };
+    client.keys.learn(vec![no_cut], &client.now);
+    assert_eq!(client.ask(&asked).verdict.security(), Security::Bogus);
+    // Just learnt, so not doubted yet.
+    client.keys.doubt(&asked.name, &client.now);
+    assert_eq!(client.ask(&asked).verdict.security(), Security::Bogus);
+    client.now = client.now.plus(std::time::Duration::from_secs(61));
+    client.keys.doubt(&asked.name, &client.now);
+    assert_eq!(client.ask(&asked).verdict.security(), Security::Insecure);
 }

@@ -1,11 +1,14 @@
 //! The validator at work: the real resolver and cache in front of the lab, whose every name has a
 //! known verdict and whose every lie is known.
 
+mod cost;
 mod denial;
+mod remembered;
 mod round_trips;
 
 use std::collections::HashMap;
 
+use remembered::{Allowed, dishonest};
 use truename::dnssec::{AnchorSet, Ds, Settings};
 
 use crate::{
@@ -107,6 +110,16 @@ async fn every_name_of_the_lab_gets_its_verdict() {
                 wrong.push(format!("{round} {name} {rtype}: {mistake}"));
             }
         }
+        let allowed = |name: &str, qtype: u16| {
+            let mut all = expectations().iter();
+            let asked = all.find(|(owner, rtype, _)| {
+                owner.eq_ignore_ascii_case(name) && type_number(rtype) == qtype
+            });
+            let (_, _, expected) = asked.unwrap_or_else(|| panic!("{name} {qtype} was not asked"));
+            Allowed::from(expected)
+        };
+        wrong.extend(dishonest(&truename, lab.universe(), allowed));
+        assert!(!truename.shared().cache.is_empty());
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
@@ -121,6 +134,7 @@ async fn every_name_gets_its_verdict_with_nothing_known() {
         for mistake in mistakes(expected, &answered, type_number(rtype)) {
             wrong.push(format!("{name} {rtype}: {mistake}"));
         }
+        wrong.extend(dishonest(&truename, lab.universe(), |_, _| expected.into()));
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
@@ -155,6 +169,16 @@ async fn no_lie_of_the_lab_is_believed() {
             Outcome::NotSecure => !answered.has(0x20),
             Outcome::Rcode(rcode) => answered.rcode == rcode,
         };
+        let allowed = match attack.outcome {
+            Outcome::NotSecure => Allowed::NotSecure,
+            Outcome::Refused | Outcome::RefusedOrTrue => Allowed::Truth,
+            Outcome::Rcode(_) => Allowed::Truth,
+        };
+        let kept = dishonest(&truename, lab.universe(), |_, _| allowed);
+        wrong.extend(
+            kept.into_iter()
+                .map(|what| format!("{}: {what}", attack.claim)),
+        );
         if !fine {
             wrong.push(format!(
                 "{} ({} {}): rcode {}, AD {}, {:?}",

@@ -106,7 +106,7 @@ impl Exchange for Waves {
 }
 
 /// The honest response.
-fn truth(universe: &Universe, question: &Question) -> Vec<u8> {
+pub(super) fn truth(universe: &Universe, question: &Question) -> Vec<u8> {
     let mut ask = Ask::new(&question.name.to_string(), "A")
         .dnssec()
         .flags(0x10);
@@ -276,19 +276,30 @@ async fn deep_and_odd_names_stay_within_the_bounds() {
     assert_eq!((cost.waves, cost.asked.len()), (1, 1), "{cost:?}");
 }
 
-/// Validates without a resolver, over exchanges that take `latency`; without speculation a question
-/// of the chain is asked when the validator cannot go on without it. Returns the round trips.
+/// When the questions of the chain are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Chain {
+    /// With the client's own.
+    Ahead,
+    /// When the answer is there and says what is needed.
+    After,
+    /// One after the other, each when there is no going on without it.
+    OneByOne,
+}
+
+/// Validates without a resolver, over exchanges that take `latency`. Returns how many there were,
+/// and how many of them one after the other.
 async fn drive(
     universe: &Universe,
     settings: &Arc<Settings>,
     keys: &mut KeyCache,
     question: &Question,
-    speculate: bool,
+    chain: Chain,
     latency: Duration,
-) -> usize {
+) -> (usize, usize) {
     let now = Now::read();
     let respond = |question: &Question| Response::parse(&truth(universe, question)).unwrap();
-    let foreseen = if speculate {
+    let foreseen = if chain == Chain::Ahead {
         foresee(question, keys, settings, &now)
     } else {
         Vec::new()
@@ -296,7 +307,7 @@ async fn drive(
     let response = respond(question);
     let early: Vec<Response> = foreseen.iter().map(&respond).collect();
     tokio::time::sleep(latency).await;
-    let mut rounds = 1;
+    let (mut exchanges, mut trips) = (1 + foreseen.len(), 1);
     let mut validation = Validation::new(question.clone(), &response, Arc::clone(settings), now);
     for (question, response) in foreseen.into_iter().zip(&early) {
         validation.supply(question, Ok(response));
@@ -306,15 +317,16 @@ async fn drive(
             Step::Done(judged) => {
                 assert!(judged.verdict.is_usable(), "{question:?}");
                 keys.learn(judged.learned, &now);
-                return rounds;
+                return (exchanges, trips);
             }
             Step::Need(mut needs) => {
-                if !speculate {
+                if chain == Chain::OneByOne {
                     needs.truncate(1);
                 }
                 let responses: Vec<Response> = needs.iter().map(&respond).collect();
                 tokio::time::sleep(latency).await;
-                rounds += 1;
+                exchanges += responses.len();
+                trips += 1;
                 for (question, response) in needs.into_iter().zip(&responses) {
                     validation.supply(question, Ok(response));
                 }
@@ -382,11 +394,13 @@ async fn latency_table() {
     line("unvalidated (CD)", one, "1".into(), count);
     line("cold", median(cold), "1".into(), queries[0]);
     line("parent known", median(warm), "1".into(), queries[1]);
-    for (what, with_parent) in [
-        ("cold, no speculation", false),
-        ("parent known, no speculation", true),
+    for (what, chain, with_parent) in [
+        ("cold, chain after the answer", Chain::After, false),
+        ("cold, one by one", Chain::OneByOne, false),
+        ("parent known, chain after", Chain::After, true),
+        ("parent known, one by one", Chain::OneByOne, true),
     ] {
-        let (mut times, mut rounds) = (Vec::new(), Vec::new());
+        let (mut times, mut trips, mut exchanges) = (Vec::new(), Vec::new(), 0);
         for name in &names {
             let mut keys = KeyCache::new();
             let question = |name: &str, qtype: u16| Question {
@@ -401,19 +415,24 @@ async fn latency_table() {
                     &settings,
                     &mut keys,
                     &soa,
-                    true,
+                    Chain::Ahead,
                     Duration::ZERO,
                 )
                 .await;
             }
             let asked = question(name, rtype::A);
             let start = Instant::now();
-            let trips = drive(lab.universe(), &settings, &mut keys, &asked, false, latency).await;
+            let cost = drive(lab.universe(), &settings, &mut keys, &asked, chain, latency).await;
             times.push(start.elapsed());
-            rounds.push(trips);
+            exchanges += cost.0;
+            trips.push(cost.1);
         }
-        rounds.sort_unstable();
-        let trips = rounds[rounds.len() / 2].to_string();
-        line(what, median(times), trips, rounds.iter().sum());
+        trips.sort_unstable();
+        line(
+            what,
+            median(times),
+            trips[trips.len() / 2].to_string(),
+            exchanges,
+        );
     }
 }
