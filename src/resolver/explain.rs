@@ -328,18 +328,22 @@ impl Explanation {
             let names = delegated.map(|heard| heard.question.name.clone());
             names.max_by_key(Name::label_count)
         };
-        let keys = || {
-            driver
-                .shared
-                .keys
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
+        // When the answer failed before anything was judged, the chain to it is followed.
+        let last = self.links.last().map(|link| &link.question.name);
+        let target = match self.reason() {
+            Some(reason) if reason.why == Why::UpstreamFailure => last.and_then(Name::parent),
+            _ => deepest,
         };
-        if let Some(zone) = deepest
-            && keys().lookup(&zone, &self.now).is_none()
-        {
-            // What it proves is learned; whether it fails is told by what is drawn.
-            let _ = validate::validate(driver, &ask(&zone, rtype::DNSKEY), settings).await;
+        let Some(zone) = target else { return };
+        let is_reached = {
+            let keys = driver.shared.keys.read();
+            let keys = keys.unwrap_or_else(PoisonError::into_inner);
+            keys.lookup(&zone, &self.now).is_some()
+        };
+        if !is_reached {
+            // What it proves is learned; what fails shows in what is drawn.
+            let keys = ask(&zone, rtype::DNSKEY);
+            let _ = validate::validate(driver, &keys, settings).await;
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
     wire::{Name, Record, rtype},
 };
 
-/// Records of one set that are drawn; the rest is counted.
+/// Records or signatures of one set that are drawn; the rest is counted.
 const RECORDS_DRAWN_MAX: usize = 12;
 /// Letters of one record's data that are drawn; keys and long texts say nothing to the eye.
 const DATA_DRAWN_MAX: usize = 100;
@@ -163,7 +163,7 @@ impl Painter<'_> {
         };
         let mark = match zone.security {
             Some(Security::Bogus | Security::Indeterminate) => BREAKS,
-            Some(Security::Insecure) => "   <== nothing is signed from here on",
+            Some(Security::Insecure) => "   <== nothing is proved from here on",
             _ => "",
         };
         // The name may be no zone at all: that is what could not be proved.
@@ -202,7 +202,7 @@ impl Painter<'_> {
         let mut lines = Vec::new();
         let mut sets = looked.inspected.answer.iter();
         if let Some(set) = sets.find(|set| set.rtype == rtype::DS && set.owner == zone.name) {
-            for record in &set.records {
+            for record in set.records.iter().take(RECORDS_DRAWN_MAX) {
                 let Some(ds) = Ds::parse(&record.rdata) else {
                     continue;
                 };
@@ -215,6 +215,7 @@ impl Painter<'_> {
                 };
                 lines.push(format!("DS {}{fits}", ds_text(&ds)));
             }
+            lines.extend(more(set.records.len()));
             self.signatures(set, &mut lines);
         } else {
             lines.push("no DS at its parent".to_owned());
@@ -240,12 +241,13 @@ impl Painter<'_> {
             lines.extend(self.origin(looked));
             return lines;
         };
-        for key in keys_of(zone, &ds_set, self.settings).unwrap_or_default() {
+        let keys = keys_of(zone, &ds_set, self.settings).unwrap_or_default();
+        for key in keys.iter().take(RECORDS_DRAWN_MAX) {
             let mut line = format!(
                 "DNSKEY {}, {}, {}",
                 key.tag,
                 algorithm(key.algorithm),
-                role(&key)
+                role(key)
             );
             if key.pointed_at {
                 let by = if zone.anchors.is_empty() {
@@ -262,6 +264,7 @@ impl Painter<'_> {
             }
             lines.push(line);
         }
+        lines.extend(more(keys.len()));
         self.signatures(set, &mut lines);
         lines.extend(self.origin(looked));
         lines
@@ -330,7 +333,7 @@ impl Painter<'_> {
                 None => "  not signed".to_owned(),
             });
         }
-        for signature in &set.signatures {
+        for signature in set.signatures.iter().take(RECORDS_DRAWN_MAX) {
             let wildcard = match &signature.wildcard {
                 Some(wildcard) => format!(", from the wildcard {wildcard}"),
                 None => String::new(),
@@ -343,6 +346,7 @@ impl Painter<'_> {
                 window(signature, self.now_s)
             ));
         }
+        lines.extend(more(set.signatures.len()).map(|more| format!("  {more}")));
     }
 
     /// Who said it, where that differs.
@@ -433,6 +437,12 @@ fn write_wrapped(text: &str, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{line}")
 }
 
+/// How many of `count` are not drawn.
+fn more(count: usize) -> Option<String> {
+    let more = count.checked_sub(RECORDS_DRAWN_MAX)?;
+    (more > 0).then(|| format!("and {more} more"))
+}
+
 fn ds_text(ds: &Ds) -> String {
     format!(
         "{}, {}, {}",
@@ -455,9 +465,7 @@ fn records(set: &InspectedSet, before: &str, lines: &mut Vec<String>) {
             data_text(record)
         ));
     }
-    if let Some(more @ 1..) = set.records.len().checked_sub(RECORDS_DRAWN_MAX) {
-        lines.push(format!("and {more} more"));
-    }
+    lines.extend(more(set.records.len()));
 }
 
 fn data_text(record: &Record) -> String {

@@ -280,7 +280,7 @@ fn an_unsigned_delegation_shows_its_proof_and_different_upstreams_are_named() {
     story.answered(answer(&[data]), Verdict::Insecure(reason));
     let drawn = story.drawn();
     for part in [
-        "zone com.: insecure   <== nothing is signed from here on\n",
+        "zone com.: insecure   <== nothing is proved from here on\n",
         "  no DS at its parent\n",
         "  proof: com. NSEC d. NS\n",
         "  DS as said by other (dot)\n",

@@ -77,7 +77,7 @@ fn a_secure_answer_is_drawn_from_the_root() {
             "\n   └─ zone secure.com.: secure\n",
             ", ECDSAP256SHA256, KSK, the DS points at it\n",
             "\n      └─ www.secure.com. A\n            A 192.0.2.80\n",
-            ": good, expires in 13 d (",
+            ": good, expires in 1",
             "\nstatus: NOERROR\nverdict: secure, ",
         ],
     );
@@ -191,7 +191,7 @@ fn absence_and_unsigned_delegations_show_their_proofs() {
     contains(
         &text,
         &[
-            "zone insecure.com.: insecure   <== nothing is signed from here on\n",
+            "zone insecure.com.: insecure   <== nothing is proved from here on\n",
             "no DS at its parent\n",
             ".com. NSEC3 1 0 0 - ",
             "verdict: insecure, insecure.com. DS: the zone is not signed",
