@@ -174,7 +174,6 @@ pub async fn explain<U: Exchange>(
     question: Question,
     deadline: Instant,
 ) -> Explanation {
-    let settings = settings.shared();
     let recorder = Arc::new(Recorder {
         inner: upstreams,
         heard: Mutex::default(),
@@ -185,6 +184,9 @@ pub async fn explain<U: Exchange>(
         reply::Settings::new(Duration::ZERO),
         None,
     ));
+    let settings = settings.shared();
+    // What is found out about zones is learned only under the settings in force.
+    shared.dnssec.store(Some(Arc::clone(&settings)));
     let driver = Driver {
         fetcher: Fetcher {
             upstreams: Arc::clone(&recorder),
