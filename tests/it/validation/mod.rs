@@ -171,8 +171,7 @@ async fn no_lie_of_the_lab_is_believed() {
         };
         let allowed = match attack.outcome {
             Outcome::NotSecure => Allowed::NotSecure,
-            Outcome::Refused | Outcome::RefusedOrTrue => Allowed::Truth,
-            Outcome::Rcode(_) => Allowed::Truth,
+            Outcome::Refused | Outcome::RefusedOrTrue | Outcome::Rcode(_) => Allowed::Truth,
         };
         let kept = dishonest(&truename, lab.universe(), |_, _| allowed);
         wrong.extend(
