@@ -138,6 +138,11 @@ pub(super) struct Server {
 
 /// NSD with zones.
 pub(super) fn nsd(zones: &[Zone]) -> Server {
+    nsd_with(zones.iter().map(|zone| (zone.apex, zone.text.as_str())))
+}
+
+/// NSD with zones, each a name and the text of its file.
+pub(super) fn nsd_with<'a>(zones: impl IntoIterator<Item = (&'a str, &'a str)>) -> Server {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
     let port = free_port();
@@ -156,10 +161,10 @@ pub(super) fn nsd(zones: &[Zone]) -> Server {
          remote-control:\n\
          \x20 control-enable: no\n"
     );
-    for zone in zones {
-        let apex = zone.apex;
-        fs::write(here.join(apex), &zone.text).unwrap();
-        config.push_str(&format!("zone:\n  name: {apex}\n  zonefile: \"{apex}\"\n"));
+    for (apex, text) in zones {
+        let file = format!("{apex}.zone");
+        fs::write(here.join(&file), text).unwrap();
+        config.push_str(&format!("zone:\n  name: {apex}\n  zonefile: \"{file}\"\n"));
     }
     let path = here.join("nsd.conf");
     fs::write(&path, config).unwrap();

@@ -84,6 +84,16 @@ impl Truename {
     /// Starts it with one upstream, the PEM of the CA to trust for it, and the root's DS line;
     /// without that it does not validate.
     pub(super) fn start(upstream: &str, ca_pem: Option<&str>, anchor: Option<&str>) -> Self {
+        Self::start_with(upstream, ca_pem, anchor, "")
+    }
+
+    /// The same with more lines for `[dnssec]`.
+    pub(super) fn start_with(
+        upstream: &str,
+        ca_pem: Option<&str>,
+        anchor: Option<&str>,
+        more: &str,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let dnssec = match anchor {
@@ -101,7 +111,7 @@ impl Truename {
              doh = [\"127.0.0.1:0\"]\n\
              [state]\n\
              directory = \"{}\"\n\
-             {dnssec}\
+             {dnssec}{more}\
              [[upstream]]\n\
              url = \"{upstream}\"\n",
             at("state").display()
