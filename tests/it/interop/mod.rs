@@ -17,4 +17,5 @@ mod servers;
 mod stage;
 mod tools;
 mod validators;
+mod verdicts;
 mod web;
