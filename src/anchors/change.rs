@@ -115,6 +115,11 @@ impl<'a> Log<'a> {
         Self { zone, changes }
     }
 
+    /// Whether nothing was noted yet.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     pub(super) fn note(&mut self, key_tag: Option<u16>, event: Event) {
         self.changes.push(Change {
             zone: self.zone.clone(),

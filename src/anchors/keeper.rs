@@ -141,11 +141,12 @@ impl Keeper {
         let zone = proved.zone();
         self.check_clock(zone, now_s)?;
         let point = self.points.get_mut(zone).ok_or(NotObserved::NotTracked)?;
-        self.last_s = now_s;
         let mut changes = Vec::new();
         let mut log = Log::new(zone, &mut changes);
         let was_trusted = point.is_trusted();
         point.take_revocations(proved, now_s, &mut log);
+        // Only keys that are known here prove what time it is: a stranger can sign for any.
+        let is_of_ours = proved.by_anchor() || !log.is_empty();
         if proved.by_anchor() {
             point.take_keys(proved, now_s, &mut log);
             point.schedule(proved, now_s);
@@ -154,6 +155,9 @@ impl Keeper {
         }
         if was_trusted && !point.is_trusted() {
             log.note(None, Event::NoneLeft);
+        }
+        if is_of_ours {
+            self.last_s = now_s;
         }
         Ok(changes)
     }

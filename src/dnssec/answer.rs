@@ -96,6 +96,10 @@ impl Validation {
         if !kept.verdict.is_usable() {
             return Some(Judged::unusable(kept.verdict));
         }
+        // What is not validated now may be validated when the anchor ends (RFC 7646, section 2).
+        if let Some(ends_in_s) = self.negative_anchor_ends_in_s(&kept.verdict) {
+            kept.ttl_cap_s = kept.ttl_cap_s.min(ends_in_s);
+        }
         Some(Judged {
             verdict: kept.verdict,
             rcode: kept.rcode,
@@ -107,6 +111,17 @@ impl Validation {
             learned: Vec::new(),
             proven: Vec::new(),
         })
+    }
+
+    /// For how long the negative trust anchor that a verdict rests on still holds, in seconds.
+    fn negative_anchor_ends_in_s(&self, verdict: &Verdict) -> Option<u32> {
+        let reason = verdict.reason()?;
+        if reason.why != Why::NegativeTrustAnchor {
+            return None;
+        }
+        let until = self.settings.negative_trust_anchors.get(&reason.owner)?;
+        let left = until.saturating_sub(self.now.unix_s);
+        Some(u32::try_from(left).unwrap_or(u32::MAX))
     }
 
     /// Judges one link, with the proof it needs when it came out of a wildcard.

@@ -16,7 +16,7 @@ use super::{
     keys::{self, Authenticated, KeyCache, Learned, ZoneKeys, ZoneStatus},
     machine::{Fetched, Section, Validation},
     rdata::Ds,
-    rrset::Sections,
+    rrset::{RrSet, Sections},
     trust::Trust,
     verdict::{Reason, Security, Why},
 };
@@ -161,7 +161,18 @@ impl Validation {
             let set = sections.answer.get(place)?;
             return Some(
                 match self.trust(keys, question, sections, Section::Answer, place)? {
-                    Trust::Secure(validated, _) => {
+                    Trust::Secure(validated, zone) => {
+                        if let Some(closest_encloser) = &validated.wildcard
+                            && let Err(reason) = self.wildcard_applies(
+                                question,
+                                sections,
+                                set,
+                                closest_encloser,
+                                &zone,
+                            )
+                        {
+                            return Some(Cut::Not(reason));
+                        }
                         let nothing_below = set.rtype == rtype::DNAME;
                         let ttl_s = validated.ttl_cap_s.min(set.ttl_s());
                         let ttl_s = ttl_s.min(keys::ABSENCE_TTL_MAX_S);
@@ -230,8 +241,32 @@ impl Validation {
         )
     }
 
+    /// Whether an alias that came out of a wildcard is proved to stand at its owner: replayed without
+    /// the proof it would hide a delegation (RFC 4035, section 5.3.4).
+    fn wildcard_applies(
+        &mut self,
+        question: &Question,
+        sections: &Arc<Sections>,
+        set: &RrSet,
+        closest_encloser: &Name,
+        zone: &Arc<ZoneKeys>,
+    ) -> Result<(), Reason> {
+        let next_closer = set.owner.suffix(closest_encloser.label_count() + 1);
+        let mut gathered = self.collect(question, sections, zone, false)?;
+        let reason = |why| Reason::new(why, &set.owner, set.rtype).with_source(question);
+        let proved = gathered
+            .evidence
+            .no_closer_match(&next_closer, &mut self.budget);
+        match proved {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(reason(Why::OptOut)),
+            Err(why) => Err(reason(why)),
+        }
+    }
+
     fn unusable_zone(&mut self, name: &Name, why: Why, ttl_s: u32) -> Cut {
         let reason = Reason::new(why, name, rtype::DS);
+        let ttl_s = ttl_s.min(keys::ABSENCE_TTL_MAX_S);
         self.learn(name, ZoneStatus::Insecure(reason.clone()), ttl_s);
         Cut::Not(reason)
     }

@@ -120,7 +120,7 @@ pub(super) fn authenticate(
     };
     let all = usable_keys(set, when.sha1);
     let mut failed_matches = 0;
-    let mut unsupported_size = false;
+    let mut unsupported_sizes = 0;
     let mut failure = None;
     let mut entry_keys: Vec<Key> = Vec::new();
     'ds: for ds in &wanted {
@@ -141,15 +141,19 @@ pub(super) fn authenticate(
                 continue;
             }
             if key.public.is_none() {
-                unsupported_size = true;
-            } else if !entry_keys.contains(key) {
+                unsupported_sizes += 1;
+                continue 'ds;
+            }
+            if !entry_keys.contains(key) {
                 entry_keys.push(key.clone());
             }
         }
     }
     if entry_keys.is_empty() {
-        // The DS fits the key, and the key is of a size we cannot check: nothing was forged.
-        if unsupported_size && failed_matches == 0 {
+        // Every DS fits a key, and every key is of a size we cannot check: nothing was forged. A DS
+        // whose key is not here says nothing of the kind: the set is not authenticated, and whoever
+        // sent it may have left the good key out.
+        if unsupported_sizes == wanted.len() {
             return Authenticated::Unusable(Why::UnsupportedAlgorithm);
         }
         let tag = wanted.first().map_or(0, |ds| ds.key_tag);

@@ -123,7 +123,11 @@ impl Validation {
             skew_s: settings.skew_s,
             sha1: settings.sha1,
         };
-        let sections = Fetched::Got(Arc::new(Sections::new(response)));
+        let sections = if response.truncated {
+            Fetched::Failed(Why::UpstreamFailure)
+        } else {
+            Fetched::Got(Arc::new(Sections::new(response)))
+        };
         Self {
             fetched: HashMap::from([(question.clone(), sections)]),
             question,

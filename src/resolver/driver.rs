@@ -10,7 +10,7 @@ use crate::{
     dnssec::{self, Judged, Security, Verdict},
     reply::{ExtendedError, Failure},
     upstream::Exchange,
-    wire::{Name, Question, Record, rcode},
+    wire::{Name, Question, Record, rcode, rtype},
 };
 
 use super::{
@@ -70,6 +70,7 @@ impl<U: Exchange> Driver<U> {
             ..Found::default()
         };
         let mut asked = question.clone();
+        let mut followed = vec![question.name.clone()];
         let mut aliases = 0;
         loop {
             let link = match &self.dnssec {
@@ -81,14 +82,15 @@ impl<U: Exchange> Driver<U> {
             let Some(next) = link.next else {
                 return Ok(whole);
             };
-            let circle =
-                next == question.name || whole.answer.iter().any(|record| record.owner == next);
+            let is_alias = |record: &Record| record.rtype == rtype::CNAME && record.owner == next;
+            let circle = followed.contains(&next) || whole.answer.iter().any(is_alias);
             let records = whole.answer.len() + whole.authority.len();
             if circle || aliases > ALIASES_MAX || records > RECORDS_MAX {
                 return Err(Failure::Upstream(
                     "the chain of aliases is too long or a circle".to_owned(),
                 ));
             }
+            followed.push(next.clone());
             asked.name = next;
         }
     }

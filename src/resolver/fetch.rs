@@ -6,18 +6,23 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use tokio::time::timeout_at;
 use tracing::debug;
 
 use crate::{
+    clock,
     reply::Failure,
     upstream::{Class, Exchange},
     wire::{Question, Response, rcode, rtype},
 };
 
 use super::{counters::Counters, flights::Flights};
+
+/// One who asks with so much less than the whole time left fails for himself alone.
+const LATE: Duration = Duration::from_millis(100);
 
 /// What an exchange brought.
 #[derive(Debug)]
@@ -55,14 +60,35 @@ impl<U: Exchange> Fetcher<U> {
         loop {
             let (flight, landed) = self.flights.join(&key).map_err(Failure::Overloaded)?;
             if let Some(flight) = flight {
+                if !self.take_budget() {
+                    return Err(Failure::Upstream(
+                        "the answer takes more exchanges than are allowed".to_owned(),
+                    ));
+                }
+                let left = self.deadline.saturating_duration_since(clock::instant());
+                let is_late = left + LATE < self.upstreams.timeout();
                 let outcome = self.exchange(question, avoid, counters).await;
-                flight.land(&outcome);
+                // A failure for want of our time or budget is not that of those who joined: they
+                // begin anew.
+                if outcome.is_ok() || !is_late {
+                    flight.land(&outcome);
+                }
                 return outcome;
             }
-            if let Ok(outcome) = landed.await {
-                return outcome;
+            match timeout_at(self.deadline.into(), landed).await {
+                Ok(Ok(outcome)) => return outcome,
+                Ok(Err(_)) => {}
+                Err(_) => return Err(Failure::Unreachable),
             }
         }
+    }
+
+    fn take_budget(&self) -> bool {
+        self.budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok()
     }
 
     async fn exchange(
@@ -71,16 +97,6 @@ impl<U: Exchange> Fetcher<U> {
         avoid: Option<&str>,
         counters: &Counters,
     ) -> Outcome {
-        let taken = self
-            .budget
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(1)
-            });
-        if taken.is_err() {
-            return Err(Failure::Upstream(
-                "the answer takes more exchanges than are allowed".to_owned(),
-            ));
-        }
         counters.exchanges.add();
         let exchanged = self
             .upstreams

@@ -62,6 +62,8 @@ pub struct Shared {
     gaps: RwLock<Gaps>,
     /// The validator's settings; `None` when validation is switched off.
     dnssec: ArcSwapOption<dnssec::Settings>,
+    /// Held to store an answer, and alone to change how answers are judged.
+    judging: RwLock<()>,
     /// Reads the clocks.
     now: fn() -> Now,
 }
@@ -88,6 +90,7 @@ impl Shared {
             keys: RwLock::default(),
             gaps: RwLock::default(),
             dnssec: ArcSwapOption::from_pointee(dnssec),
+            judging: RwLock::default(),
             now: Now::read,
         }
     }
@@ -107,8 +110,27 @@ impl Shared {
     /// Validates with these settings from now on, or not at all. What was judged by others is
     /// forgotten.
     pub fn apply_dnssec(&self, settings: Option<dnssec::Settings>) {
+        let _changing = self.judging.write().unwrap_or_else(PoisonError::into_inner);
         self.dnssec.store(settings.map(Arc::new));
         self.flush(&Name::root());
+    }
+
+    /// Whether these are the settings that answers are judged by now.
+    fn is_in_force(&self, settings: Option<&Arc<dnssec::Settings>>) -> bool {
+        match (&*self.dnssec.load(), settings) {
+            (Some(current), Some(settings)) => Arc::ptr_eq(current, settings),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// Stores an answer, unless it `was_judged` by settings that hold no longer.
+    fn keep(&self, stored: &Stored, was_judged: bool, settings: Option<&Arc<dnssec::Settings>>) {
+        // The settings do not change between the look and the insertion.
+        let _unchanged = self.judging.read().unwrap_or_else(PoisonError::into_inner);
+        if !was_judged || self.is_in_force(settings) {
+            self.cache.insert(stored.clone());
+        }
     }
 
     /// Forgets the answers at and below `name`, and what is known of the zones there; the root
@@ -201,10 +223,17 @@ impl<U: Exchange> Resolver<U> {
             },
             dnssec,
         };
+        let judges = !query.checking_disabled();
         let question = query.question();
         let key: Box<[u8]> = Box::from(query.key());
         tokio::spawn(async move {
-            let found = driver.resolve(&question).await;
+            let mut driver = driver;
+            let mut found = driver.resolve(&question).await;
+            // What was judged by settings that hold no longer is judged again, once.
+            if judges && !shared.is_in_force(driver.dnssec.as_ref()) {
+                driver.dnssec = shared.dnssec.load_full();
+                found = driver.resolve(&question).await;
+            }
             let now_s = shared.now().uptime_s;
             let settings = **shared.cache_settings.load();
             let packed = found.and_then(|found| {
@@ -223,7 +252,7 @@ impl<U: Exchange> Resolver<U> {
             // it by the flight's end.
             if let Some(stored) = stored {
                 if stored.entry().ttl_s() > 0 {
-                    shared.cache.insert(stored.clone());
+                    shared.keep(&stored, judges, driver.dnssec.as_ref());
                 }
                 flight.land(&Arc::new(stored));
             }
@@ -295,7 +324,8 @@ impl<U: Exchange> Handler for Resolver<U> {
         if admission == Admission::NotAllowed {
             return self.refuse(&query, client, &Failure::NotAllowed, &now, out);
         }
-        if query.qtype() == rtype::ANY {
+        // Signatures by themselves are no answer that could be judged (RFC 8482, section 7).
+        if matches!(query.qtype(), rtype::ANY | rtype::RRSIG | rtype::SIG) {
             return Attempt::Answered(local::any(&shared.reply, &query, client, &now, out));
         }
         let hit = self.recall(&query, &now, |entry| {

@@ -19,7 +19,7 @@ use crate::{
     dnssec::{self, Denied, FetchFailed, Judged, Step, Validation, Verdict, Why, foresee},
     reply::Failure,
     upstream::Exchange,
-    wire::Question,
+    wire::{Question, rtype},
 };
 
 use super::{driver::Driver, fetch::Outcome};
@@ -37,7 +37,7 @@ pub(super) async fn validate<U: Exchange>(
     };
     debug!(name = %question.name, %upstream, %reason, "bogus, asking again");
     let incomplete = matches!(reason.why, Why::SignatureMissing | Why::DenialMissing);
-    forget_old_keys(driver, question, reason);
+    forget_old_keys(driver, reason);
     let Ok((second, upstream)) = attempt(driver, question, settings, None).await else {
         return Ok(first);
     };
@@ -179,15 +179,14 @@ fn supply(validation: &mut Validation, question: Question, outcome: &Outcome) {
 }
 
 /// Keys that do not fit may have been replaced since they were learnt: forget those of the zone
-/// concerned, unless that was just done.
-fn forget_old_keys<U: Exchange>(driver: &Driver<U>, question: &Question, reason: &dnssec::Reason) {
-    let now = driver.shared.now();
-    let mut keys = driver
-        .shared
-        .keys
-        .write()
-        .unwrap_or_else(PoisonError::into_inner);
-    for name in [&reason.owner, &question.name] {
-        keys.doubt(name, &now);
+/// concerned, unless that was just done. A DNSKEY set that fails was never learnt, and what is over
+/// a bound says nothing about keys.
+fn forget_old_keys<U: Exchange>(driver: &Driver<U>, reason: &dnssec::Reason) {
+    if reason.rtype == rtype::DNSKEY || matches!(reason.why, Why::OverBudget | Why::AliasLoop) {
+        return;
     }
+    let now = driver.shared.now();
+    let keys = driver.shared.keys.write();
+    keys.unwrap_or_else(PoisonError::into_inner)
+        .doubt(&reason.owner, &now);
 }

@@ -1,8 +1,9 @@
 //! Zones to which something was done after they were signed, or at their parent.
 
 use super::{
+    beside,
     cases::Tree,
-    records::{SHA1, SHA384, Zone, spoil, spoil_digest},
+    records::{SHA1, SHA384, spoil},
     signing::{Denial, Recipe, Signer},
     world::{
         Damage, Plan,
@@ -13,14 +14,15 @@ use super::{
 const CONTENT: &str = "\
     www A 192.0.2.80\n\
     www TXT one\n\
+    @ MX 10 www\n\
     alias CNAME www\n\
     *.wild A 192.0.2.42\n\
     far A 192.0.2.8\n\
+    tree DNAME anchor.realm.\n\
     leaf.ent A 192.0.2.7\n";
 
-const NSEC: Recipe = Tree::PLAIN_RECIPE;
-const NSEC3: Recipe = Recipe::new(Signer::Ldns, 8, Denial::NSEC3);
-const OPT_OUT: Recipe = Recipe::new(Signer::Bind, 13, Denial::OPT_OUT);
+pub(super) const NSEC: Recipe = Tree::PLAIN_RECIPE;
+pub(super) const NSEC3: Recipe = Recipe::new(Signer::Ldns, 8, Denial::NSEC3);
 
 const MINUTE: i64 = 60;
 const DAY: i64 = 24 * 60 * MINUTE;
@@ -62,6 +64,8 @@ const DENIAL_BOGUS: &[(&str, Says)] = &[
 ];
 const GAP_BOGUS: &[(&str, Says)] = &[("www A", Secure), ("nothing A", Bogus)];
 
+const HIDDEN: &[(&str, Says)] = &[("www A", Bogus), ("alias A", Bogus)];
+
 /// A zone in `realm.`, how it is signed, what is done to it, and what is right.
 type Row = (
     &'static str,
@@ -81,21 +85,13 @@ const ZONES: &[Row] = &[
     (
         "tampered",
         NSEC,
-        |zone, _| {
-            zone.edit("www", "A", |record| {
-                record.fields[0] = "192.0.2.66".to_owned()
-            })
-        },
+        |zone, _| zone.edit("www", "A", |record| record.put(0, "192.0.2.66")),
         WWW_BOGUS,
     ),
     (
         "tampered3",
         NSEC3,
-        |zone, _| {
-            zone.edit("www", "A", |record| {
-                record.fields[0] = "192.0.2.66".to_owned()
-            })
-        },
+        |zone, _| zone.edit("www", "A", |record| record.put(0, "192.0.2.66")),
         WWW_BOGUS,
     ),
     (
@@ -157,8 +153,8 @@ const ZONES: &[Row] = &[
         NSEC,
         |zone, _| {
             zone.edit("www", "NSEC", |record| {
-                record.fields.retain(|field| field != "TXT")
-            })
+                record.fields.retain(|field| field != "TXT");
+            });
         },
         &[("www MX", Bogus), ("www TXT", Secure)],
     ),
@@ -167,15 +163,15 @@ const ZONES: &[Row] = &[
         NSEC3,
         |zone, _| {
             zone.edit_every("NSEC3", |record| {
-                record.fields.retain(|field| field != "TXT")
-            })
+                record.fields.retain(|field| field != "TXT");
+            });
         },
         &[("www MX", Bogus), ("www TXT", Secure)],
     ),
     (
         "opted-out",
         NSEC3,
-        |zone, _| zone.edit_every("NSEC3", |record| record.fields[1] = "1".to_owned()),
+        |zone, _| zone.edit_every("NSEC3", |record| record.put(1, "1")),
         &[("nothing A", Bogus), ("www MX", Bogus), ("www A", Secure)],
     ),
     (
@@ -205,19 +201,19 @@ const ZONES: &[Row] = &[
     (
         "labels-few",
         NSEC,
-        |zone, _| zone.edit_signature("www", "A", |record| record.fields[2] = "2".to_owned()),
+        |zone, _| zone.edit_signature("www", "A", |record| record.put(2, "2")),
         WWW_BOGUS,
     ),
     (
         "labels-many",
         NSEC,
-        |zone, _| zone.edit_signature("www", "A", |record| record.fields[2] = "4".to_owned()),
+        |zone, _| zone.edit_signature("www", "A", |record| record.put(2, "4")),
         WWW_BOGUS,
     ),
     (
         "original-ttl",
         NSEC,
-        |zone, _| zone.edit_signature("www", "A", |record| record.fields[3] = "301".to_owned()),
+        |zone, _| zone.edit_signature("www", "A", |record| record.put(3, "301")),
         WWW_BOGUS,
     ),
     (
@@ -229,13 +225,13 @@ const ZONES: &[Row] = &[
     (
         "signer",
         NSEC,
-        |zone, _| zone.edit_signature("www", "A", |record| record.fields[7] = "realm.".to_owned()),
+        |zone, _| zone.edit_signature("www", "A", |record| record.put(7, "realm.")),
         WWW_BOGUS,
     ),
     (
         "other-algorithm",
         NSEC,
-        |zone, _| zone.edit_signature("www", "A", |record| record.fields[1] = "14".to_owned()),
+        |zone, _| zone.edit_signature("www", "A", |record| record.put(1, "14")),
         WWW_BOGUS,
     ),
     (
@@ -249,6 +245,15 @@ const ZONES: &[Row] = &[
         NSEC,
         |zone, _| zone.add_bad_signatures("www", "A", 3),
         WWW_SECURE,
+    ),
+    (
+        "twelve-bad",
+        NSEC,
+        |zone, _| {
+            zone.add_bad_signatures("www", "A", 12);
+            zone.remove_first_signature("www", "A");
+        },
+        WWW_BOGUS,
     ),
     (
         "unknown-beside-good",
@@ -285,9 +290,140 @@ const ZONES: &[Row] = &[
         ALL_BOGUS,
     ),
     (
+        "key-signed-by-others",
+        NSEC,
+        |zone, _| {
+            let tag = zone.ds[0].split(' ').next().unwrap().to_owned();
+            zone.remove(|record| {
+                record.kind == "RRSIG" && record.fields[0] == "DNSKEY" && record.fields[6] == tag
+            });
+        },
+        ALL_BOGUS,
+    ),
+    (
+        "ns-unsigned",
+        NSEC,
+        |zone, _| zone.remove_signatures("@", "NS"),
+        &[("www A", Secure), ("@ NS", Bogus), ("nothing A", Secure)],
+    ),
+    (
+        "additional",
+        NSEC,
+        |zone, _| zone.remove_signatures("www", "A"),
+        &[("@ MX", Secure), ("www A", Bogus)],
+    ),
+    (
+        "alias-unsigned",
+        NSEC,
+        |zone, _| zone.remove_signatures("alias", "CNAME"),
+        &[
+            ("alias A", Bogus),
+            ("alias CNAME", Bogus),
+            ("www A", Secure),
+        ],
+    ),
+    (
+        "dname-unsigned",
+        NSEC,
+        |zone, _| zone.remove_signatures("tree", "DNAME"),
+        &[("www.tree A", Bogus), ("tree DNAME", Bogus)],
+    ),
+    (
+        "hidden-type",
+        NSEC,
+        |zone, _| zone.remove_set("www", "A"),
+        HIDDEN,
+    ),
+    (
+        "hidden-type3",
+        NSEC3,
+        |zone, _| zone.remove_set("www", "A"),
+        HIDDEN,
+    ),
+    (
+        "hidden-name",
+        NSEC,
+        |zone, _| zone.remove_name("www"),
+        HIDDEN,
+    ),
+    (
+        "hidden-name3",
+        NSEC3,
+        |zone, _| zone.remove_name("www"),
+        HIDDEN,
+    ),
+    (
+        "hidden-alias",
+        NSEC,
+        |zone, _| zone.remove_set("alias", "CNAME"),
+        &[
+            ("alias A", Bogus),
+            ("alias CNAME", Bogus),
+            ("alias TXT", Bogus),
+        ],
+    ),
+    (
+        "hidden-alias3",
+        NSEC3,
+        |zone, _| zone.remove_set("alias", "CNAME"),
+        &[
+            ("alias A", Bogus),
+            ("alias CNAME", Bogus),
+            ("alias TXT", Bogus),
+        ],
+    ),
+    (
+        "hidden-dname",
+        NSEC,
+        |zone, _| zone.remove_set("tree", "DNAME"),
+        &[("www.tree A", Bogus), ("tree A", Secure)],
+    ),
+    (
+        "hidden-dname3",
+        NSEC3,
+        |zone, _| zone.remove_set("tree", "DNAME"),
+        &[("www.tree A", Bogus)],
+    ),
+    (
+        "hidden-wildcard",
+        NSEC,
+        |zone, _| zone.remove_name("*.wild"),
+        &[("any.wild A", Bogus)],
+    ),
+    (
+        "hidden-wildcard3",
+        NSEC3,
+        |zone, _| zone.remove_name("*.wild"),
+        &[("any.wild A", Bogus)],
+    ),
+    (
+        "hidden-wildcard-type",
+        NSEC,
+        |zone, _| zone.remove_set("*.wild", "A"),
+        &[("any.wild A", Bogus)],
+    ),
+    (
+        "hidden-wildcard-type3",
+        NSEC3,
+        |zone, _| zone.remove_set("*.wild", "A"),
+        &[("any.wild A", Bogus)],
+    ),
+    (
+        "hidden-leaf",
+        NSEC,
+        |zone, _| zone.remove_name("leaf.ent"),
+        &[("leaf.ent A", Bogus), ("ent A", Secure)],
+    ),
+    (
+        "no-wildcard-proof",
+        NSEC,
+        |zone, _| zone.remove_set("@", "NSEC"),
+        &[("nothing A", Bogus)],
+    ),
+    (
         "zone-key-flag",
         NSEC,
-        |zone, _| zone.edit("@", "DNSKEY", |record| record.fields[0] = "1".to_owned()),
+        |zone, _| zone.edit("@", "DNSKEY", |record| record.put(0, "1")),
         ALL_BOGUS,
     ),
 ];
@@ -300,12 +436,7 @@ const DELEGATIONS: &[Row] = &[
         |zone, again| zone.ds = again().ds,
         ALL_BOGUS,
     ),
-    (
-        "ds-spoiled",
-        NSEC3,
-        |zone, _| zone.edit_ds(|ds| spoil_digest(&mut ds[3])),
-        ALL_BOGUS,
-    ),
+    ("ds-spoiled", NSEC3, |zone, _| zone.spoil_ds(), ALL_BOGUS),
     (
         "ds-none",
         NSEC,
@@ -316,52 +447,47 @@ const DELEGATIONS: &[Row] = &[
             ("@ DS", Secure),
         ],
     ),
-    (
-        "ds-tag",
-        NSEC,
-        |zone, _| zone.edit_ds(|ds| ds[0] = "1".to_owned()),
-        ALL_BOGUS,
-    ),
+    ("ds-tag", NSEC, |zone, _| zone.put_in_ds(0, "1"), ALL_BOGUS),
     (
         "ds-algorithm-other",
         NSEC,
-        |zone, _| zone.edit_ds(|ds| ds[1] = "8".to_owned()),
+        |zone, _| zone.put_in_ds(1, "8"),
         ALL_BOGUS,
     ),
     (
         "ds-algorithm-unknown",
         NSEC,
-        |zone, _| zone.edit_ds(|ds| ds[1] = "200".to_owned()),
+        |zone, _| zone.put_in_ds(1, "200"),
         ALL_INSECURE,
     ),
     (
         "ds-algorithm-gost",
         NSEC,
-        |zone, _| zone.edit_ds(|ds| ds[1] = "12".to_owned()),
+        |zone, _| zone.put_in_ds(1, "12"),
         ALL_INSECURE,
     ),
     (
         "ds-algorithm-dsa",
         NSEC,
-        |zone, _| zone.edit_ds(|ds| ds[1] = "3".to_owned()),
+        |zone, _| zone.put_in_ds(1, "3"),
         ALL_INSECURE,
     ),
     (
         "ds-algorithm-md5",
         NSEC,
-        |zone, _| zone.edit_ds(|ds| ds[1] = "1".to_owned()),
+        |zone, _| zone.put_in_ds(1, "1"),
         ALL_INSECURE,
     ),
     (
         "ds-digest-unknown",
         NSEC,
-        |zone, _| zone.edit_ds(|ds| ds[2] = "200".to_owned()),
+        |zone, _| zone.put_in_ds(2, "200"),
         ALL_INSECURE,
     ),
     (
         "ds-digest-gost",
         NSEC,
-        |zone, _| zone.edit_ds(|ds| ds[2] = "3".to_owned()),
+        |zone, _| zone.put_in_ds(2, "3"),
         ALL_INSECURE,
     ),
     (
@@ -386,7 +512,7 @@ const DELEGATIONS: &[Row] = &[
         "ds-sha1-beside-wrong",
         NSEC,
         |zone, _| {
-            zone.edit_ds(|ds| spoil_digest(&mut ds[3]));
+            zone.spoil_ds();
             zone.ds.push(zone.ds_by(SHA1));
         },
         ALL_BOGUS,
@@ -398,11 +524,35 @@ const DELEGATIONS: &[Row] = &[
         ALL_SECURE,
     ),
     (
+        "ds-second-algorithm",
+        NSEC,
+        |zone, _| {
+            let good = zone.ds.clone();
+            zone.put_in_ds(1, "8");
+            zone.ds.extend(good);
+        },
+        ALL_SECURE,
+    ),
+    (
+        "ds-three-spoiled-beside-good",
+        NSEC,
+        |zone, _| {
+            let good = zone.ds.clone();
+            for start in ["00", "11", "22"] {
+                zone.ds.extend(good.clone());
+                let ds = zone.ds.last_mut().unwrap();
+                let at = ds.rfind(' ').unwrap() + 1;
+                ds.replace_range(at..at + 2, start);
+            }
+        },
+        ALL_SECURE,
+    ),
+    (
         "ds-unknown-beside-good",
         NSEC,
         |zone, _| {
             let good = zone.ds.clone();
-            zone.edit_ds(|ds| ds[1] = "200".to_owned());
+            zone.put_in_ds(1, "200");
             zone.ds.extend(good);
         },
         ALL_SECURE,
@@ -411,7 +561,7 @@ const DELEGATIONS: &[Row] = &[
         "ds-unknown-beside-wrong",
         NSEC,
         |zone, again| {
-            zone.edit_ds(|ds| ds[1] = "200".to_owned());
+            zone.put_in_ds(1, "200");
             zone.ds.extend(again().ds);
         },
         ALL_BOGUS,
@@ -426,8 +576,10 @@ const DELEGATIONS: &[Row] = &[
     ),
 ];
 
-/// Signatures at other times: from and to in seconds from now.
-const WINDOWS: &[(&str, i64, i64, &[(&str, Says)])] = &[
+/// Signatures at other times: the zone, from and to in seconds from now, and what is right.
+type Window = (&'static str, i64, i64, &'static [(&'static str, Says)]);
+
+const WINDOWS: &[Window] = &[
     ("expired", -10 * DAY, -2 * DAY, ALL_BOGUS),
     ("expired-30-minutes", -10 * DAY, -30 * MINUTE, ALL_BOGUS),
     ("expired-2-minutes", -10 * DAY, -2 * MINUTE, ALL_SECURE),
@@ -447,6 +599,16 @@ pub(super) fn tree() -> Tree {
         plan.damage = Some(*damage);
         tree.plans.push(plan);
     }
+    for algorithm in [8, 10, 13, 14, 15] {
+        let apex = format!("spoiled-{algorithm}.realm.");
+        tree.ask(&apex, WWW_BOGUS);
+        let recipe = Recipe::new(Signer::Knot, algorithm, Denial::Nsec);
+        let mut plan = Plan::new(apex, Some(recipe), CONTENT);
+        plan.damage = Some(|zone, _| {
+            zone.edit_signature("www", "A", |record| spoil(&mut record.fields, 1));
+        });
+        tree.plans.push(plan);
+    }
     for (label, from_s, to_s, questions) in WINDOWS {
         let apex = format!("{label}.realm.");
         let mut recipe = Recipe::new(Signer::Ldns, 13, Denial::Nsec);
@@ -461,90 +623,7 @@ pub(super) fn tree() -> Tree {
     tree.ask("revoked.realm.", ALL_BOGUS);
     tree.plans
         .push(Plan::new("revoked.realm.", Some(revoked), CONTENT));
-    add_links(&mut tree);
-    add_parents(&mut tree);
+    beside::add_links(&mut tree);
+    beside::add_parents(&mut tree);
     tree
-}
-
-/// Aliases into zones of other kinds.
-fn add_links(tree: &mut Tree) {
-    let content = "\
-        bogus CNAME www.tampered.realm.\n\
-        absent CNAME nothing.no-denial.realm.\n\
-        insecure CNAME www.ds-none.realm.\n\
-        chain CNAME bogus\n\
-        tree DNAME tampered.realm.\n\
-        *.wild CNAME www.tampered.realm.\n";
-    tree.plans
-        .push(Plan::new("links.realm.", Some(NSEC3), content));
-    let questions = [
-        ("bogus A", Bogus),
-        ("bogus TXT", Secure),
-        ("absent A", Bogus),
-        ("insecure A", Insecure),
-        ("insecure MX", Insecure),
-        ("chain A", Bogus),
-        ("www.tree A", Bogus),
-        ("www.tree TXT", Secure),
-        ("any.wild A", Bogus),
-    ];
-    tree.ask("links.realm.", &questions);
-}
-
-/// Zones at the top that deny delegations, well or not.
-fn add_parents(tree: &mut Tree) {
-    let parents: [(&str, Recipe, Option<Damage>, Says, Says); 7] = [
-        ("top-nsec.", NSEC, None, Insecure, Secure),
-        ("top-nsec3.", NSEC3, None, Insecure, Secure),
-        ("top-optout.", OPT_OUT, None, Insecure, Insecure),
-        (
-            "top-no-denial.",
-            NSEC,
-            Some(|zone, _| zone.remove_denial()),
-            Bogus,
-            Bogus,
-        ),
-        (
-            "top-no-denial3.",
-            NSEC3,
-            Some(|zone, _| zone.remove_denial()),
-            Bogus,
-            Bogus,
-        ),
-        (
-            "top-no-optout.",
-            OPT_OUT,
-            Some(|zone, _| zone.remove_denial()),
-            Bogus,
-            Bogus,
-        ),
-        (
-            "top-unsigned-denial.",
-            OPT_OUT,
-            Some(|zone, _| {
-                zone.remove(|record| record.kind == "RRSIG" && record.fields[0] == "NSEC3")
-            }),
-            Bogus,
-            Bogus,
-        ),
-    ];
-    for (top, recipe, damage, below, denied) in parents {
-        let mut plan = Plan::new(top, Some(recipe), "www A 192.0.2.80\n");
-        plan.damage = damage;
-        tree.plans.push(plan);
-        let www = "www A 192.0.2.80\n";
-        tree.plans.push(Plan::new(format!("bare.{top}"), None, www));
-        tree.plans
-            .push(Plan::new(format!("signed.{top}"), Some(NSEC), www));
-        let questions = [
-            ("www A", Secure),
-            ("www.signed A", Secure),
-            ("nothing.signed A", Secure),
-            ("www.bare A", below),
-            ("nothing.bare A", below),
-            ("bare DS", denied),
-            ("nothing A", denied),
-        ];
-        tree.ask(top, &questions);
-    }
 }

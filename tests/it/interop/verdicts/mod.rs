@@ -4,6 +4,7 @@
 //!
 //! With `VERDICTS_TABLE` set to a path, what everybody said is written there as a table.
 
+mod beside;
 mod cases;
 mod damaged;
 mod good;

@@ -28,6 +28,11 @@ impl Record {
         })
     }
 
+    /// Changes one field of the data.
+    pub(super) fn put(&mut self, at: usize, value: &str) {
+        value.clone_into(&mut self.fields[at]);
+    }
+
     /// The type a signature covers.
     fn covers(&self) -> Option<&str> {
         (self.kind == "RRSIG").then(|| self.fields[0].as_str())
@@ -150,6 +155,12 @@ impl Zone {
         });
     }
 
+    /// Takes everything away that stands at a name.
+    pub(super) fn remove_name(&mut self, label: &str) {
+        let owner = self.name(label);
+        self.remove(|record| record.owner == owner);
+    }
+
     /// Takes the signatures of an RRset away.
     pub(super) fn remove_signatures(&mut self, label: &str, kind: &str) {
         let owner = self.name(label);
@@ -200,21 +211,44 @@ impl Zone {
         }
     }
 
+    /// Takes the first signature of an RRset away, the signer's own.
+    pub(super) fn remove_first_signature(&mut self, label: &str, kind: &str) {
+        let owner = self.name(label);
+        let mut records = self.records.iter();
+        let first = records
+            .position(|record| record.owner == owner && record.covers() == Some(kind))
+            .expect("it is signed");
+        self.records.remove(first);
+    }
+
     /// Adds a signature of an algorithm nobody knows.
     pub(super) fn add_unknown_signature(&mut self, label: &str, kind: &str) {
         let signatures = self.set(label, kind);
         let signature = signatures.iter().find(|record| record.covers().is_some());
         let mut unknown = signature.expect("it is signed").clone();
-        unknown.fields[1] = "200".to_owned();
+        unknown.put(1, "200");
         self.records.push(unknown);
     }
 
-    /// Changes the DS records field by field: tag, algorithm, digest type, digest.
-    pub(super) fn edit_ds(&mut self, change: impl Fn(&mut [String])) {
+    /// Changes one field of the DS records: 0 the tag, 1 the algorithm, 2 the digest type.
+    pub(super) fn put_in_ds(&mut self, at: usize, value: &str) {
         for ds in &mut self.ds {
-            let mut fields: Vec<_> = ds.split(' ').map(str::to_owned).collect();
-            change(&mut fields);
+            let mut fields: Vec<_> = ds.split(' ').collect();
+            fields[at] = value;
             *ds = fields.join(" ");
+        }
+    }
+
+    /// Changes the digests of the DS records.
+    pub(super) fn spoil_ds(&mut self) {
+        for ds in &mut self.ds {
+            let digest = ds.rfind(' ').expect("a DS has four fields") + 1;
+            let other = if ds[digest..].starts_with("00") {
+                "11"
+            } else {
+                "00"
+            };
+            ds.replace_range(digest..digest + 2, other);
         }
     }
 
@@ -244,10 +278,4 @@ pub(super) fn spoil(fields: &mut [String], number: u8) {
         .chain(signature.chars().skip(3))
         .collect();
     *signature = spoiled;
-}
-
-/// Changes a digest.
-pub(super) fn spoil_digest(digest: &mut String) {
-    let other = if digest.starts_with("00") { "11" } else { "00" };
-    digest.replace_range(..2, other);
 }

@@ -77,7 +77,11 @@ impl Recipe {
         let Denial::Nsec3 { iterations, .. } = self.denial else {
             return false;
         };
-        self.algorithm == 5 || (self.signer == Signer::Bind && iterations > 150)
+        match self.signer {
+            Signer::Bind => self.algorithm == 5 || iterations > 150,
+            Signer::Ldns => false,
+            Signer::Knot => self.algorithm == 5,
+        }
     }
 
     /// Signs a zone with keys made for it.

@@ -17,7 +17,7 @@ use super::{
         resolvers::{Unbound, answers},
         servers::{Server, nsd_with},
         stage::Truename,
-        tools::{Daemon, Shown, finish_within, free_port, program},
+        tools::{Daemon, PATIENCE, Shown, finish_within, free_port, program},
     },
     records::{SHA256, Zone},
     signing::Recipe,
@@ -255,6 +255,10 @@ fn forward(port: u16) -> String {
     )
 }
 
+/// How long BIND tries: where the signature of a denial is missing it asks again to the end, and
+/// the time it would take by itself is twelve seconds for each such name.
+const BIND_PATIENCE_MS: u32 = 3000;
+
 fn bind(here: &Path, upstream: u16, anchor: &str) -> Other {
     let port = free_port();
     let shown = here.display();
@@ -272,6 +276,7 @@ fn bind(here: &Path, upstream: u16, anchor: &str) -> Other {
          \x20 dnssec-validation yes;\n\
          \x20 empty-zones-enable no;\n\
          \x20 servfail-ttl 0;\n\
+         \x20 resolver-query-timeout {BIND_PATIENCE_MS};\n\
          \x20 max-cache-size 64M;\n\
          }};\n\
          controls {{ }};\n\
@@ -325,7 +330,7 @@ fn ask(port: u16, questions: &[Question]) -> Vec<Said> {
         let mut command = Command::new(&dig);
         command.args(["@127.0.0.1", "-p", &port]);
         command.args(["+dnssec", "+time=20", "+tries=1", "-f"]);
-        let ran = finish_within(command.arg(&path), super::super::tools::PATIENCE * 3);
+        let ran = finish_within(command.arg(&path), PATIENCE * 3);
         for response in Shown::all(&ran.stdout) {
             shown.insert(question_of(&response.text), response);
         }
