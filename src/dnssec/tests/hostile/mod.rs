@@ -4,6 +4,7 @@
 mod bounds;
 mod chain;
 mod denial;
+mod replaced;
 mod signatures;
 
 use crate::{
