@@ -5,6 +5,8 @@
 //! (CVE-2023-50868). Everything that costs is counted here, failures included; whoever runs out
 //! of budget gets a bogus verdict, never a lenient one.
 
+use std::collections::HashMap;
+
 /// Signature checks in one validation, the chain of trust included. A cold chain of four zones
 /// costs two for each zone, a wildcard NXDOMAIN with NSEC3 four more, each CNAME link one.
 pub const SIGNATURE_CHECKS_MAX: u16 = 32;
@@ -55,6 +57,9 @@ pub(super) struct Budget {
     checks: u16,
     failures: u16,
     rounds: u32,
+    /// Hashes that were paid for, by what they were made of: a judgement goes on from the start
+    /// with each response that arrives, and must not cost more for coming in small pieces.
+    hashes: HashMap<Box<[u8]>, [u8; 20]>,
 }
 
 /// The budget is spent; the verdict is bogus.
@@ -67,6 +72,7 @@ impl Budget {
             checks: SIGNATURE_CHECKS_MAX,
             failures: SIGNATURE_FAILURES_MAX,
             rounds: NSEC3_ROUNDS_MAX,
+            hashes: HashMap::new(),
         }
     }
 
@@ -90,8 +96,17 @@ impl Budget {
         Ok(())
     }
 
+    /// The hash made of `what` before.
+    pub(super) fn known_hash(&self, what: &[u8]) -> Option<[u8; 20]> {
+        self.hashes.get(what).copied()
+    }
+
+    /// Keeps a hash that was paid for; their number is bounded by the rounds.
+    pub(super) fn remember_hash(&mut self, what: &[u8], hash: [u8; 20]) {
+        self.hashes.insert(Box::from(what), hash);
+    }
+
     /// Signature checks made so far.
-    #[cfg(test)]
     pub(super) fn checks_made(&self) -> u16 {
         SIGNATURE_CHECKS_MAX - self.checks
     }

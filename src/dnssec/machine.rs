@@ -188,8 +188,8 @@ impl Validation {
     }
 
     /// Signature checks made so far.
-    #[cfg(test)]
-    pub(super) fn checks_made(&self) -> u16 {
+    #[must_use]
+    pub fn checks_made(&self) -> u16 {
         self.budget.checks_made()
     }
 

@@ -231,6 +231,11 @@ impl Nsec3Proof {
         if let Some(hash) = self.hashes.get(name) {
             return Ok(*hash);
         }
+        let [high, low] = self.iterations.to_be_bytes();
+        let what = [&[high, low], &*self.salt, name.as_wire()].concat();
+        if let Some(hash) = budget.known_hash(&what) {
+            return Ok(hash);
+        }
         let rounds = u32::from(self.iterations) + 1;
         self.rounds_left = self
             .rounds_left
@@ -239,6 +244,7 @@ impl Nsec3Proof {
         budget.hash(rounds).map_err(|_| Why::OverBudget)?;
         let hash = nsec3_hash(name.as_wire(), &self.salt, self.iterations);
         self.hashes.insert(name.clone(), hash);
+        budget.remember_hash(&what, hash);
         Ok(hash)
     }
 }

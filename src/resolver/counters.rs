@@ -11,6 +11,16 @@ pub struct Counters {
     pub hits: Counter,
     /// Questions asked of upstreams, retries not counted.
     pub exchanges: Counter,
+    /// Judged answers by verdict, links of one chain of aliases each by itself.
+    pub secure: Counter,
+    /// See `secure`.
+    pub insecure: Counter,
+    /// See `secure`.
+    pub bogus: Counter,
+    /// See `secure`.
+    pub indeterminate: Counter,
+    /// Bogus ones because validating took more work than is allowed.
+    pub over_budget: Counter,
     /// Flights that ended without an answer.
     pub failures: Counter,
     /// Queries not answered because their client asks too often.

@@ -4,7 +4,7 @@
 //! or sent: a question with CD is answered with what upstream said, scrubbed but unjudged, under a
 //! cache key of its own; every other goes through the validator.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use crate::{
     dnssec::{self, Judged, Security, Verdict},
@@ -51,6 +51,8 @@ pub(super) struct Driver<U> {
     pub(super) fetcher: Fetcher<U>,
     /// The validator's settings; `None` to answer unjudged.
     pub(super) dnssec: Option<Arc<dnssec::Settings>>,
+    /// Signature checks made so far.
+    pub(super) checks: AtomicUsize,
 }
 
 /// One link of a chain of aliases.

@@ -196,6 +196,7 @@ pub async fn explain<U: Exchange>(
         },
         shared: Arc::clone(&shared),
         dnssec: Some(Arc::clone(&settings)),
+        checks: AtomicUsize::new(0),
     };
     let mut explanation = Explanation {
         question: question.clone(),

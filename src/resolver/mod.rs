@@ -222,6 +222,7 @@ impl<U: Exchange> Resolver<U> {
                 budget: AtomicUsize::new(budget),
             },
             dnssec,
+            checks: AtomicUsize::new(0),
         };
         let judges = !query.checking_disabled();
         let question = query.question();

@@ -9,24 +9,51 @@
 //!
 //! What an attempt proved about zones stays proved, so a later one asks only for the rest.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::task::yield_now;
 use tracing::debug;
 
 use crate::{
     clock::Now,
     dnssec::{self, Denied, FetchFailed, Judged, Step, Validation, Verdict, Why, foresee},
-    reply::Failure,
+    reply::{ExtendedError, Failure},
     upstream::Exchange,
     wire::{Question, rtype},
 };
 
 use super::{driver::Driver, fetch::Outcome};
 
+/// Signature checks for one question of a client, over all links of its chain of aliases and all
+/// attempts; each validation has its own, smaller bound.
+const SIGNATURE_CHECKS_MAX: usize = 96;
+
 /// Asks `question` and validates the response. The verdict may be any; a failure means that there
 /// was no response to judge.
 pub(super) async fn validate<U: Exchange>(
+    driver: &Driver<U>,
+    question: &Question,
+    settings: &Arc<dnssec::Settings>,
+) -> Result<Judged, Failure> {
+    let judged = repaired(driver, question, settings).await?;
+    let counters = &driver.shared.counters;
+    match &judged.verdict {
+        Verdict::Secure => counters.secure.add(),
+        Verdict::Insecure(_) => counters.insecure.add(),
+        Verdict::Indeterminate(_) => counters.indeterminate.add(),
+        Verdict::Bogus(reason) => {
+            counters.bogus.add();
+            if reason.why == Why::OverBudget {
+                counters.over_budget.add();
+            }
+        }
+    }
+    Ok(judged)
+}
+
+/// The verdict after as many attempts as it takes.
+async fn repaired<U: Exchange>(
     driver: &Driver<U>,
     question: &Question,
     settings: &Arc<dnssec::Settings>,
@@ -65,6 +92,13 @@ async fn attempt<U: Exchange>(
     settings: &Arc<dnssec::Settings>,
     avoid: Option<&str>,
 ) -> Result<(Judged, Arc<str>), Failure> {
+    if driver.checks.load(Ordering::Relaxed) >= SIGNATURE_CHECKS_MAX {
+        driver.shared.counters.over_budget.add();
+        return Err(Failure::Bogus(ExtendedError {
+            code: 6,
+            text: "validating takes more work than is allowed".into(),
+        }));
+    }
     let counters = &driver.shared.counters;
     let keys = &driver.shared.keys;
     let now = driver.shared.now();
@@ -106,6 +140,10 @@ async fn attempt<U: Exchange>(
         };
         let needs = match step {
             Step::Done(judged) => {
+                let checks = usize::from(validation.checks_made());
+                driver.checks.fetch_add(checks, Ordering::Relaxed);
+                // Signatures are checked on the worker's thread; others have their turn now.
+                yield_now().await;
                 let mut judged = *judged;
                 learn(driver, &mut judged, settings, &now);
                 return Ok((judged, Arc::clone(&answered.upstream)));
