@@ -1,11 +1,11 @@
 //! Lies that weaken what is believed afterwards: hidden keys, replayed wildcards, cut messages.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::super::{answers::world, lab::*};
 use crate::{
     anchors::{Keeper, Source, built_in},
-    dnssec::{Security, ds_of_key},
+    dnssec::{KeyCache, Security, Step, Validation, ds_of_key},
     wire::{Name, Question, Response, rtype},
 };
 
@@ -140,4 +140,45 @@ fn a_strangers_revocation_tells_the_keeper_nothing_of_the_time() {
     // The machine's clock is ten years ahead, once.
     let _ = keeper.observe(&root, &response, &world().settings(), far);
     assert_eq!(keeper.floor(), before);
+}
+
+#[test]
+fn responses_that_arrive_one_by_one_cost_no_more_than_all_at_once() {
+    // Five zones that are not known lead to a name that an NSEC3 zone with many iterations denies.
+    let world = World::new(vec![
+        Zone::new(".", 1),
+        Zone::new("org.", 3),
+        Zone::new("b.org.", 4),
+        Zone::new("c.b.org.", 5),
+        Zone::new("d.c.b.org.", 6),
+        Zone::new("e.d.c.b.org.", 7),
+        Zone::new("f.e.d.c.b.org.", 8).alias("www.f.e.d.c.b.org.", "no.such.name.example.net."),
+        Zone::new("net.", 9),
+        Zone::new("example.net.", 10)
+            .nsec3(50, false)
+            .hosts(&["www.example.net."]),
+    ]);
+    let mut keys = KeyCache::new();
+    let warm = Client::new(&world).ask(&question("www.example.net.", rtype::A));
+    keys.learn(warm.learned, &now());
+    let asked = question("www.f.e.d.c.b.org.", rtype::A);
+    let settings = Arc::new(world.settings());
+    let mut validation = Validation::new(asked.clone(), &world.respond(&asked), settings, now());
+    let mut waiting: Vec<Question> = Vec::new();
+    let judged = loop {
+        match validation.step(&keys) {
+            Step::Done(judged) => break judged,
+            Step::Need(needs) => {
+                for need in needs {
+                    if !waiting.contains(&need) {
+                        waiting.push(need);
+                    }
+                }
+            }
+        }
+        let next = waiting.remove(0);
+        let response = world.respond(&next);
+        validation.supply(next, Ok(&response));
+    };
+    assert_eq!(judged.verdict.security(), Security::Secure);
 }
