@@ -7,6 +7,7 @@
 //!
 //! Knows floors 0 and 1 and [`crate::upstream::Exchange`]; no listener, no socket, no file.
 
+mod broken;
 mod counters;
 mod driver;
 pub mod explain;
@@ -36,6 +37,7 @@ use crate::{
     upstream::Exchange,
     wire::{Name, Query, rtype},
 };
+use broken::Broken;
 pub use counters::{Counters, PerTransport};
 use driver::{Driver, EXCHANGES_MAX, EXCHANGES_VALIDATED_MAX};
 use fetch::{Fetcher, Outcome};
@@ -60,6 +62,8 @@ pub struct Shared {
     keys: RwLock<KeyCache>,
     /// What it proved not to exist.
     gaps: RwLock<Gaps>,
+    /// Where it failed just now.
+    broken: Broken,
     /// The validator's settings; `None` when validation is switched off.
     dnssec: ArcSwapOption<dnssec::Settings>,
     /// Held to store an answer, and alone to change how answers are judged.
@@ -89,6 +93,7 @@ impl Shared {
             fetches: Arc::new(Flights::new()),
             keys: RwLock::default(),
             gaps: RwLock::default(),
+            broken: Broken::default(),
             dnssec: ArcSwapOption::from_pointee(dnssec),
             judging: RwLock::default(),
             now: Now::read,
@@ -140,6 +145,7 @@ impl Shared {
         keys.unwrap_or_else(PoisonError::into_inner).forget(name);
         let gaps = self.gaps.write();
         gaps.unwrap_or_else(PoisonError::into_inner).forget(name);
+        self.broken.clear();
         self.cache.remove_zone(name);
     }
 

@@ -36,6 +36,13 @@ pub(super) async fn validate<U: Exchange>(
     question: &Question,
     settings: &Arc<dnssec::Settings>,
 ) -> Result<Judged, Failure> {
+    let now_s = driver.shared.now().uptime_s;
+    if let Some(reason) = driver.shared.broken.find(question, now_s) {
+        return Err(Failure::Bogus(ExtendedError {
+            code: reason.why.extended_error().unwrap_or(6),
+            text: reason.to_string().into(),
+        }));
+    }
     let judged = repaired(driver, question, settings).await?;
     let counters = &driver.shared.counters;
     match &judged.verdict {
@@ -44,6 +51,7 @@ pub(super) async fn validate<U: Exchange>(
         Verdict::Indeterminate(_) => counters.indeterminate.add(),
         Verdict::Bogus(reason) => {
             counters.bogus.add();
+            driver.shared.broken.note(reason, now_s);
             if reason.why == Why::OverBudget {
                 counters.over_budget.add();
             }
