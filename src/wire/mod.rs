@@ -13,7 +13,6 @@ mod response;
 pub use encode::Records;
 pub use name::{LABEL_MAX_OCTETS, Labels, NAME_MAX_OCTETS, Name, NameError};
 pub use query::{Edns, Fault, Query, option};
-pub use rdata::name_ranges;
 pub use response::ResponseError;
 
 /// The most octets a message has on streams (RFC 1035, section 4.2.2).
@@ -107,12 +106,7 @@ pub mod rtype {
     pub const NSEC3PARAM: u16 = 51;
     pub const SVCB: u16 = 64;
     pub const HTTPS: u16 = 65;
-    pub const TKEY: u16 = 249;
     pub const TSIG: u16 = 250;
-    pub const IXFR: u16 = 251;
-    pub const AXFR: u16 = 252;
-    pub const MAILB: u16 = 253;
-    pub const MAILA: u16 = 254;
     pub const ANY: u16 = 255;
 }
 

@@ -104,29 +104,6 @@ pub(super) fn expand_rdata(
     }
 }
 
-/// The places of names in uncompressed RDATA, as ranges; empty for types without names and for
-/// RDATA that does not have its type's layout.
-#[must_use]
-pub fn name_ranges(rtype: u16, rdata: &[u8]) -> Vec<std::ops::Range<usize>> {
-    let mut ranges = Vec::new();
-    let mut at = 0;
-    for piece in layout(rtype) {
-        match piece {
-            Piece::Fixed(octets) => at += octets,
-            Piece::Name | Piece::PlainName => {
-                let Ok(end) = skip_uncompressed(rdata, at) else {
-                    return Vec::new();
-                };
-                ranges.push(at..end);
-                at = end;
-            }
-            Piece::Text => at += 1 + rdata.get(at).map_or(0, |len| usize::from(*len)),
-            Piece::Texts | Piece::Rest(_) | Piece::Parameters => break,
-        }
-    }
-    ranges
-}
-
 /// The offset of the first and the number of leading names that a writer may compress: only the
 /// types of RFC 1035 (RFC 3597, section 4).
 pub(super) fn compressible(rtype: u16) -> Option<(usize, usize)> {
