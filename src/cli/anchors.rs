@@ -4,14 +4,14 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::{CommandError, ExitStatus, arguments::AnchorsShow, write_json};
+use super::{CommandError, ExitStatus, arguments::AnchorsShow, load, write_json};
 use crate::{
     anchors::{
         self, CLOCK_FLOOR_UNIX_S, Keeper, STATE_FILE, Source, State, TrackedKey, TrustPoint,
         built_in, store, time_text,
     },
     clock,
-    config::{self, Options, Settings, Surroundings},
+    config::{Settings, Surroundings},
     wire::Name,
 };
 
@@ -21,11 +21,7 @@ pub(super) fn show(
     surroundings: &Surroundings,
     out: &mut dyn Write,
 ) -> Result<ExitStatus, CommandError> {
-    let options = Options {
-        config: arguments.config,
-        ..Options::default()
-    };
-    let settings = config::load(&options, surroundings)?;
+    let settings = load(arguments.config, surroundings)?;
     let path = settings.state_directory.join(STATE_FILE);
     let stored = store::load(&path, CLOCK_FLOOR_UNIX_S)?;
     let is_stored = stored.is_some();

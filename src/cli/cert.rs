@@ -10,12 +10,12 @@ use serde_json::json;
 use super::{
     CommandError, ExitStatus,
     arguments::{CertExport, CertShow},
-    write_json,
+    load, write_json,
 };
 use crate::{
     certificates::{self, Authority, CertificateError, Files, Loaded},
     clock,
-    config::{self, Options, Settings, Surroundings},
+    config::{Settings, Surroundings},
 };
 
 /// Shows what the certificate in use says: the configured one, else the local CA's leaf.
@@ -107,17 +107,6 @@ pub(super) fn export(
         })?,
     }
     Ok(ExitStatus::Success)
-}
-
-fn load(
-    config: Option<std::path::PathBuf>,
-    surroundings: &Surroundings,
-) -> Result<Settings, CommandError> {
-    let options = Options {
-        config,
-        ..Options::default()
-    };
-    Ok(config::load(&options, surroundings)?)
 }
 
 /// The local CA; it is made when truename first runs, and not here, since the person who asks may

@@ -9,13 +9,13 @@ use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, ExitStatus, answer::milliseconds, arguments::Check, runtime, write_json,
+    CommandError, ExitStatus, answer::milliseconds, arguments::Check, load, runtime, write_json,
 };
 use crate::{
     anchors,
     certificates::{self, CertificateError, Files, Note},
     clock,
-    config::{self, CertificateFiles, DnssecSettings, Options, Settings, Surroundings},
+    config::{CertificateFiles, DnssecSettings, Settings, Surroundings},
     listener::{self, BindError},
     net::port_owner::PortOwner,
     upstream::{self, SetupError, Upstreams},
@@ -86,11 +86,7 @@ pub(super) fn run(
     surroundings: &Surroundings,
     out: &mut dyn Write,
 ) -> Result<ExitStatus, CommandError> {
-    let options = Options {
-        config: arguments.config,
-        ..Options::default()
-    };
-    let settings = config::load(&options, surroundings)?;
+    let settings = load(arguments.config, surroundings)?;
     let mut tried = Vec::new();
     let source = settings.source.as_ref();
     tried.push(Tried::new(

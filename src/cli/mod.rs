@@ -21,6 +21,7 @@ use std::{
     env,
     ffi::OsString,
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -32,7 +33,7 @@ use crate::{
     anchors::{ReadError, store::StoreError},
     app,
     certificates::CertificateError,
-    config::{LoadError, Surroundings},
+    config::{self, LoadError, Options, Settings, Surroundings},
 };
 
 /// How the program ends.
@@ -103,6 +104,15 @@ pub fn main() -> ExitCode {
         &mut io::stderr(),
     );
     ExitCode::from(status as u8)
+}
+
+/// The settings of the file that `--config` names, or of the usual place.
+fn load(config: Option<PathBuf>, surroundings: &Surroundings) -> Result<Settings, CommandError> {
+    let options = Options {
+        config,
+        ..Options::default()
+    };
+    Ok(config::load(&options, surroundings)?)
 }
 
 fn run(
