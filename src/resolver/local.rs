@@ -35,6 +35,7 @@ pub(super) fn any(
         rcode: u8::try_from(rcode::NOERROR).unwrap_or(0),
         ttl_s: TTL_S,
         secure: false,
+        signed_s: 0,
         failure: None,
         extended_error: None,
         with_dnssec: &records,

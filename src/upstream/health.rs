@@ -52,6 +52,11 @@ impl Health {
         down || state.incomplete.is_some_and(|until| now < until)
     }
 
+    /// Whether it failed and has not answered since.
+    pub(super) fn is_down(&self) -> bool {
+        self.lock().down.is_some()
+    }
+
     /// An answer lacked signatures or proofs that another upstream gave.
     pub(super) fn incomplete(&self, now: Instant) {
         let before = self.lock().incomplete.replace(now + INCOMPLETE_FOR);

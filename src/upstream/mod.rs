@@ -74,6 +74,10 @@ pub trait Exchange: Send + Sync + 'static {
     /// How many upstreams there are for `question`.
     fn count(&self, question: &Question) -> usize;
 
+    /// Whether every upstream that would be asked `question` is known to be down, so that asking has
+    /// little hope. Cheap; asks nobody.
+    fn is_down(&self, question: &Question) -> bool;
+
     /// Takes note that the upstream called so leaves signatures or proofs out, which another one
     /// gives.
     fn incomplete(&self, upstream: &str);

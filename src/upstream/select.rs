@@ -208,6 +208,14 @@ impl Exchange for Upstreams {
         self.routes.of(question).len()
     }
 
+    fn is_down(&self, question: &Question) -> bool {
+        self.routes
+            .of(question)
+            .iter()
+            .filter_map(|at| self.upstreams.get(*at))
+            .all(|upstream| upstream.profile.health.is_down())
+    }
+
     fn incomplete(&self, name: &str) {
         let named = |upstream: &&Arc<Upstream>| *upstream.profile.name == *name;
         if let Some(upstream) = self.upstreams.iter().find(named) {
