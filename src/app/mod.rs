@@ -122,6 +122,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         reply::Settings::new(settings.listen.idle),
         settings.dnssec.validate.then(|| anchors.settings()),
     ));
+    shared.apply_names(settings.names.clone());
     let listen = listener::Settings {
         connections_max: share.connections_max,
         ..settings.listen.clone()
@@ -298,6 +299,7 @@ impl Running<'_> {
             self.upstreams.send_replace(upstreams);
         }
         self.shared.apply_cache_settings(settings.cache);
+        self.shared.apply_names(settings.names.clone());
         for (part, changed) in [
             ("[listen]", settings.listen != self.settings.listen),
             ("[log]", settings.log != self.settings.log),
