@@ -8,6 +8,7 @@ mod anchors;
 mod certificate;
 mod descriptors;
 mod log;
+mod network;
 mod receipt;
 mod worker;
 
@@ -137,6 +138,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let (upstreams, upstreams_seen) = watch::channel(asked);
     let settings = Arc::new(settings);
     let (current, settings_seen) = watch::channel(Arc::clone(&settings));
+    let (network, network_seen) = watch::channel(network::Seen::default());
     let (alive, ended) = mpsc::channel(workers);
     let (probe, probed) = oneshot::channel();
     let mut probe = Some(probe);
@@ -148,12 +150,14 @@ pub fn run(options: &Options) -> Result<(), Error> {
             listeners: Arc::clone(&listeners),
             resolver: Arc::clone(&shared),
             upstreams: upstreams_seen.clone(),
+            network: network_seen.clone(),
             stop: stopped.clone(),
             probe: probe.take(),
             alive: Alive(alive.clone()),
         })?);
     }
-    drop((alive, stopped));
+    drop((alive, stopped, network_seen));
+    runtime.spawn(network::watch(network));
     runtime.spawn(anchors::keep(
         anchors,
         settings_seen,
