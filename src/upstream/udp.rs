@@ -23,13 +23,14 @@ use std::{
 
 use tokio::{
     net::UdpSocket,
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{Instant, sleep_until},
 };
 
 use super::{
     SILENT_AFTER,
     error::Failure,
+    eyeballs::{ADDRESS_STAGGER, Winner},
     life::Life,
     message::{self, QUERY_CAPACITY_OCTETS, Received, UDP_PAYLOAD_OCTETS},
     pool::Pool,
@@ -69,6 +70,9 @@ pub(super) struct Udp {
     sockets_max: usize,
     sockets: Semaphore,
     outstanding: AtomicUsize,
+    winner: Winner,
+    /// Told when the network is another one.
+    network: watch::Sender<()>,
 }
 
 impl Udp {
@@ -80,6 +84,8 @@ impl Udp {
             sockets_max,
             sockets: Semaphore::new(sockets_max),
             outstanding: AtomicUsize::new(0),
+            winner: Winner::default(),
+            network: watch::channel(()).0,
         }
     }
 
@@ -94,11 +100,34 @@ impl Udp {
         if before >= self.sockets_max + WAITING_MAX {
             return Err(Failure::Busy);
         }
-        race::staggered(&self.addresses, SILENT_AFTER, |(address, tcp)| {
-            self.ask(*address, tcp, question, tries)
+        let addresses: Vec<SocketAddr> = self.addresses.iter().map(|(it, _)| *it).collect();
+        let order = self.winner.order(&addresses);
+        // An address known to work here is given the time that an answer may take.
+        let stagger = match order.first() {
+            Some(first) if self.winner.is(*first) => SILENT_AFTER,
+            _ => ADDRESS_STAGGER,
+        };
+        let pools: Vec<&(SocketAddr, Pool)> = order
+            .iter()
+            .filter_map(|address| self.addresses.iter().find(|(known, _)| known == address))
+            .collect();
+        race::staggered(pools, stagger, |(address, tcp)| async move {
+            let received = self.ask(*address, tcp, question, tries).await?;
+            self.winner.set(*address);
+            Ok(received)
         })
         .await
         .unwrap_or_else(|| Err(Failure::Lost("there is no address".to_owned())))
+    }
+
+    /// The network is another one: what was learned of it is forgotten, and the queries under way
+    /// are sent again, since their answers would go to an address that may be gone.
+    pub(super) fn network_changed(&self) {
+        self.winner.forget();
+        for (_, tcp) in &self.addresses {
+            tcp.network_changed();
+        }
+        self.network.send_replace(());
     }
 
     async fn ask(
@@ -112,7 +141,8 @@ impl Udp {
             return Err(Failure::Busy);
         };
         let send_failed = |error| Failure::Send(Arc::new(error));
-        let socket = socket(address).await.map_err(send_failed)?;
+        let mut network = self.network.subscribe();
+        let mut socket = socket_to(address).await.map_err(send_failed)?;
         let mut query = Vec::with_capacity(QUERY_CAPACITY_OCTETS);
         message::encode_query(
             question,
@@ -179,6 +209,13 @@ impl Udp {
                     refused = Refused::AskedAgain;
                     drop(socket.send(&query).await);
                 }
+                Ok(()) = network.changed() => {
+                    // What cannot be sent on the new network yet may go with the next resend.
+                    if let Ok(fresh) = socket_to(address).await {
+                        socket = fresh;
+                        drop(socket.send(&query).await);
+                    }
+                }
             }
         }
     }
@@ -209,7 +246,7 @@ fn at(instant: Option<std::time::Instant>) -> Instant {
 }
 
 /// A socket on a random port that hears only `address`.
-async fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
+async fn socket_to(address: SocketAddr) -> io::Result<UdpSocket> {
     let local: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
