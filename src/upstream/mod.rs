@@ -29,6 +29,7 @@ mod race;
 mod routes;
 mod select;
 mod settings;
+mod sockets;
 mod stamp;
 mod stream;
 mod tries;
