@@ -155,7 +155,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         reply::Settings::new(settings.listen.idle),
         settings.dnssec.validate.then(|| anchors.settings()),
     ));
-    shared.apply_names(settings.names.clone());
+    resolver.apply_names(settings.names.clone());
     let listen = listener::Settings {
         connections_max: share.connections_max,
         ..settings.listen.clone()

@@ -31,6 +31,7 @@ mod race;
 mod routes;
 mod select;
 mod settings;
+mod sockets;
 mod stamp;
 mod stream;
 mod tries;
