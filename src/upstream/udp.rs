@@ -140,7 +140,10 @@ impl Udp {
                         Ok(_) if message::belongs(&query, &datagram) => {
                             self.life.mark_answer();
                             if !message::is_truncated(&datagram) {
-                                return Ok(Received::fresh(datagram));
+                                return Ok(Received {
+                                    took: clock::instant() - began,
+                                    ..Received::fresh(datagram)
+                                });
                             }
                             return tcp.exchange(question, tries).await;
                         }
