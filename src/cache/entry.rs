@@ -1,13 +1,17 @@
 //! One cached answer, packed into one allocation.
 //!
 //! ```text
-//! stored_s ttl_s failed_s signed_min failures flags rcode key_len | form | form, if they differ | key | TTL offsets and records | ... | EDE
+//! stored_s ttl_s failed_s signed_min failures flags rcode hits key_len | form | form, if they differ | key | TTL offsets and records | ... | EDE
 //! ```
 //!
-//! `stored_s` to `rcode` are all that ever changes of an entry, and of these only `failed_s`,
-//! `failures` and marks in `flags`: giving an answer out renews nothing.
+//! Of an entry in the cache only `failed_s`, `failures`, `hits` and marks in `flags` ever change:
+//! giving an answer out renews nothing.
 
 use crate::wire::Records;
+
+/// The number of this layout, in files of entries. Another layout, another meaning of a field or
+/// another rule of what may be stored is another number.
+pub(super) const LAYOUT: u16 = 2;
 
 /// Octets of the fixed head.
 const HEAD_OCTETS: usize = 20;
@@ -20,8 +24,17 @@ const FLAG_FAILURE: u8 = 0x04;
 const FLAG_EDE: u8 = 0x08;
 /// A refresh showed that the answer must not outlive its time.
 const FLAG_DENOUNCED: u8 = 0x10;
+/// Somebody has seen to it that it is replaced before its time is over.
+const FLAG_CLAIMED: u8 = 0x20;
 /// Set by the cache when the entry is read; cleared when eviction passes it.
 const FLAG_VISITED: u8 = 0x80;
+const FLAGS_ALL: u8 = FLAG_SECURE
+    | FLAG_TWO_FORMS
+    | FLAG_FAILURE
+    | FLAG_EDE
+    | FLAG_DENOUNCED
+    | FLAG_CLAIMED
+    | FLAG_VISITED;
 
 // Where the head's fields begin.
 const STORED_AT: usize = 0;
@@ -31,6 +44,7 @@ const SIGNED_AT: usize = 12;
 const FAILURES_AT: usize = 14;
 const FLAGS_AT: usize = 15;
 const RCODE_AT: usize = 16;
+const HITS_AT: usize = 17;
 const KEY_LEN_AT: usize = 18;
 
 /// What is to be stored: a finished answer to one question.
@@ -141,6 +155,22 @@ impl Stored {
         Some(Self(out.into_boxed_slice()))
     }
 
+    /// Takes octets that an entry once had, stored at `stored_s`; `None` when their parts do not fill
+    /// them exactly. What the parts say is not looked at.
+    pub(super) fn unpack(octets: &[u8], stored_s: u32) -> Option<Self> {
+        if !Entry(octets).is_whole() {
+            return None;
+        }
+        let mut octets: Box<[u8]> = Box::from(octets);
+        *octets.first_chunk_mut()? = stored_s.to_be_bytes();
+        let mut stored = Self(octets);
+        if stored.entry().failure().is_none() {
+            // The time of its last failed refresh is of another boot.
+            stored.mark_failed(0, 0);
+        }
+        Some(stored)
+    }
+
     /// The answer.
     #[must_use]
     pub fn entry(&self) -> Entry<'_> {
@@ -153,11 +183,20 @@ impl Stored {
         self.0.len()
     }
 
-    /// Marks the entry as read, for the eviction.
+    /// Marks the entry as read, for the eviction, and counts it.
     pub(super) fn visit(&mut self) {
-        if let Some(flags) = self.0.get_mut(FLAGS_AT) {
-            *flags |= FLAG_VISITED;
+        self.mark(FLAG_VISITED);
+        if let Some(hits) = self.0.get_mut(HITS_AT) {
+            *hits = hits.saturating_add(1);
         }
+    }
+
+    /// Takes the duty to replace the entry before its time is over, which one alone has; whether it
+    /// was still there to take.
+    pub(super) fn claim(&mut self) -> bool {
+        let is_first = !self.entry().is_claimed();
+        self.mark(FLAG_CLAIMED);
+        is_first
     }
 
     /// Takes note that the answer could not be replaced at `now_s`; `failures` in a row, this one
@@ -173,8 +212,12 @@ impl Stored {
 
     /// Takes note that the answer must not be given out once it has expired.
     pub(super) fn denounce(&mut self) {
+        self.mark(FLAG_DENOUNCED);
+    }
+
+    fn mark(&mut self, flag: u8) {
         if let Some(flags) = self.0.get_mut(FLAGS_AT) {
-            *flags |= FLAG_DENOUNCED;
+            *flags |= flag;
         }
     }
 
@@ -194,6 +237,28 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn to_stored(&self) -> Stored {
         Stored(Box::from(self.0))
+    }
+
+    /// All of its octets.
+    pub(super) fn octets(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whether its parts fill its octets exactly, and none is of an unknown kind.
+    fn is_whole(&self) -> bool {
+        let is_unknown = |flags: &u8| flags & !FLAGS_ALL != 0;
+        if self.0.len() < HEAD_OCTETS || self.0.get(FLAGS_AT).is_none_or(is_unknown) {
+            return false;
+        }
+        let end = self.forms_end();
+        let tail = self.0.get(end..);
+        match tail {
+            Some(tail) if self.has(FLAG_EDE) => tail
+                .get(2..)
+                .is_some_and(|text| str::from_utf8(text).is_ok()),
+            Some(tail) => tail.is_empty(),
+            None => false,
+        }
     }
 
     /// The key it is stored under.
@@ -252,6 +317,18 @@ impl<'a> Entry<'a> {
         self.age_s(now_s).saturating_add(more_s) <= signed_s
     }
 
+    /// How often it was read since it was stored, as far as an octet counts.
+    #[must_use]
+    pub fn hits(&self) -> u8 {
+        self.0.get(HITS_AT).copied().unwrap_or(0)
+    }
+
+    /// Whether somebody sees to it that it is replaced before its time is over.
+    #[must_use]
+    pub fn is_claimed(&self) -> bool {
+        self.has(FLAG_CLAIMED)
+    }
+
     /// When replacing the answer failed last: uptime in seconds, and how many failures in a row
     /// were the name's own.
     #[must_use]
@@ -272,12 +349,8 @@ impl<'a> Entry<'a> {
         if !self.has(FLAG_EDE) {
             return None;
         }
-        let mut at = self.key_start() + self.key_len();
-        for index in 0..=usize::from(self.has(FLAG_TWO_FORMS)) {
-            let (records, offsets) = self.form_sizes(index);
-            at += records + 2 * offsets;
-        }
-        let (code, text) = self.0.get(at..)?.split_first_chunk::<2>()?;
+        let tail = self.0.get(self.forms_end()..)?;
+        let (code, text) = tail.split_first_chunk::<2>()?;
         Some((u16::from_be_bytes(*code), std::str::from_utf8(text).ok()?))
     }
 
@@ -314,6 +387,16 @@ impl<'a> Entry<'a> {
 
     fn key_start(&self) -> usize {
         HEAD_OCTETS + FORM_OCTETS * (1 + usize::from(self.has(FLAG_TWO_FORMS)))
+    }
+
+    /// Where the last form ends.
+    fn forms_end(&self) -> usize {
+        let mut at = self.key_start() + self.key_len();
+        for index in 0..=usize::from(self.has(FLAG_TWO_FORMS)) {
+            let (records, offsets) = self.form_sizes(index);
+            at += records + 2 * offsets;
+        }
+        at
     }
 
     /// Octets of records and number of TTL offsets of the form at `index`.

@@ -6,11 +6,14 @@
 //! octets and split into shards, each under a lock that is held for one look-up. An answer stays when
 //! it has expired, until its place is needed: it may be given out in want of a fresh one.
 //!
-//! It knows keys, octets, expiry and `now`; not DNS messages, not DNSSEC, not who asks. Times are
+//! It knows keys, octets, expiry and `now`; not DNSSEC, not who asks, and DNS messages only where
+//! [`file`] checks octets that come from a disk. Times are
 //! seconds of monotonic uptime ([`crate::clock::Now::uptime_s`]), so that a step of the wall clock
 //! makes nothing younger. RFC 2308 (negative answers), RFC 8767 (stale answers), RFC 9520 (failures).
 
 mod entry;
+pub mod file;
+mod restore;
 mod settings;
 mod shard;
 #[cfg(test)]
@@ -38,6 +41,13 @@ pub struct RefreshFailed {
     pub is_of_name: bool,
     /// For how long after their expiry answers are given out, seconds.
     pub serve_stale_s: u32,
+}
+
+/// Where a walk through the entries stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    shard: usize,
+    slot: usize,
 }
 
 /// The cache all listeners and workers share.
@@ -102,6 +112,15 @@ impl Cache {
         true
     }
 
+    /// Takes the duty to replace the answer under `key` before its time is over; `false` when
+    /// somebody has it, or there is no answer.
+    pub fn claim(&self, key: &[u8]) -> bool {
+        let hash = self.hasher.hash_one(key);
+        self.shard(hash)
+            .find_mut(hash, key)
+            .is_some_and(Stored::claim)
+    }
+
     /// Removes what is stored under the key.
     pub fn remove(&self, key: &[u8]) {
         let hash = self.hasher.hash_one(key);
@@ -143,6 +162,26 @@ impl Cache {
                 visit(entry);
             }
         }
+    }
+
+    /// Passes entries from `place` on to `visit` until that says no, one shard locked at a time and
+    /// the rest of the shard left for the next call; whether there are more. An entry that is stored
+    /// or moved between two calls may be passed twice or not at all.
+    fn visit_from(&self, place: &mut Place, mut visit: impl FnMut(Entry<'_>) -> bool) -> bool {
+        while let Some(shard) = self.shards.get(place.shard) {
+            let shard = lock(shard);
+            while let Some((at, entry)) = shard.entry_from(place.slot) {
+                place.slot = at + 1;
+                if !visit(entry) {
+                    return true;
+                }
+            }
+            *place = Place {
+                shard: place.shard + 1,
+                slot: 0,
+            };
+        }
+        false
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {

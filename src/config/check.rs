@@ -16,7 +16,7 @@ use super::{
     upstreams::{self, Draft, Places},
     values,
 };
-use crate::{access, cache, listener, upstream};
+use crate::{access, cache, listener, names, upstream};
 
 /// The upstreams when none are configured: both validate, filter no names but (quad9) malware,
 /// and have IPv4 and IPv6 addresses in the catalogue.
@@ -78,12 +78,17 @@ pub(super) fn check(
         upstream: upstream::Settings {
             upstreams,
             routes: routes.iter().map(|route| route.way.clone()).collect(),
-            strategy: upstream::Strategy::default(),
+            strategy: file
+                .forward
+                .strategy
+                .map(|strategy| strategy.value)
+                .unwrap_or_default(),
             timeout: timeout(file.forward.timeout, problems),
         },
         upstream_entries,
         cache: cache(file.cache, problems),
         dnssec: dnssec(file.dnssec, &routes, &base, problems),
+        names: names(&file.names, &routes),
         state_directory: file.state.directory.map_or_else(
             || surroundings.default_state_directory(),
             |directory| base.join(directory.value),
@@ -269,6 +274,17 @@ fn dnssec(
     }
 }
 
+fn names(written: &file::Names, routes: &[Route]) -> names::Settings {
+    let default = names::Settings::default();
+    let special_use = written.special_use.as_ref();
+    let mut routed = routes::zones(routes, true);
+    routed.extend(routes::zones(routes, false));
+    names::Settings {
+        special_use: special_use.map_or(default.special_use, |flag| flag.value),
+        routed,
+    }
+}
+
 fn entries(
     written: Vec<Written<file::Upstream>>,
     base: &Path,
@@ -316,6 +332,9 @@ fn entries(
                     place: problems.place(path.span.start),
                 }),
                 pins: values_of(upstream.pin),
+                weight: upstream
+                    .weight
+                    .and_then(|weight| u32::try_from(weight.value).ok()),
             },
             places,
         });
@@ -332,6 +351,7 @@ fn draft(url: &str, place: Place) -> Draft {
             addresses: Vec::new(),
             ca: None,
             pins: Vec::new(),
+            weight: None,
         },
         places: Places::new(place),
     }

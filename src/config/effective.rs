@@ -56,10 +56,12 @@ impl Settings {
             if !entry.pins.is_empty() {
                 writeln!(out, "pin = {}", list(&entry.pins))?;
             }
+            writeln!(out, "weight = {}", settings.weight)?;
         }
 
         writeln!(out, "\n[forward]")?;
-        writeln!(out, "strategy = \"ordered\"")?;
+        let strategy = self.upstream.strategy.label();
+        writeln!(out, "strategy = {}", quoted(strategy))?;
         let timeout = values::duration_text(self.upstream.timeout);
         writeln!(out, "timeout = {}", quoted(&timeout))?;
 
@@ -101,6 +103,9 @@ impl Settings {
         writeln!(out, "sha1 = {}", self.dnssec.sha1)?;
         let skew = values::duration_text(self.dnssec.skew);
         writeln!(out, "skew = {}", quoted(&skew))?;
+
+        writeln!(out, "\n[names]")?;
+        writeln!(out, "special_use = {}", self.names.special_use)?;
 
         writeln!(out, "\n[state]")?;
         let directory = self.state_directory.to_string_lossy();

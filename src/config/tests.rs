@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use super::*;
-use crate::{handler::Transport, listener, wire::Name};
+use crate::{handler::Transport, listener, upstream::Strategy, wire::Name};
 
 fn home() -> Surroundings {
     Surroundings {
@@ -72,10 +72,10 @@ server_name = "dns.example"
 addresses = ["192.0.2.1"]
 ca = "office-ca.pem"
 pin = ["sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]
-weight = 1
+weight = 3
 
 [forward]
-strategy = "ordered"
+strategy = "spread"
 timeout = "4s"
 
 [[route]]
@@ -122,20 +122,12 @@ queries = "off"
 
 /// What the planned configuration's example has beyond that, each with its refusal.
 const WHOLE: &str = r#"
-[[upstream]]
-url = "udp://127.0.0.1:53"
-weight = 2
-
-[forward]
-strategy = "fastest"
-
 [cache]
 prefetch = true
 file = "cache.bin"
 
 [names]
 hosts = ["/etc/hosts"]
-special_use = true
 rebinding_protection = true
 rebinding_allow = ["plex.direct"]
 
@@ -186,6 +178,12 @@ fn the_whole_configuration_is_read() {
             skew: Duration::from_secs(60),
         }
     );
+    assert!(!settings.names.special_use);
+    let routed = ["lab.example", "corp.example", "168.192.in-addr.arpa"];
+    assert_eq!(
+        settings.names.routed,
+        routed.map(|zone| Name::parse(zone).unwrap())
+    );
     let files = settings.tls.files.as_ref().unwrap();
     assert_eq!(files.certificate, Path::new("/etc/truename/fullchain.pem"));
     assert_eq!(files.key, Path::new("/etc/truename/key.pem"));
@@ -198,6 +196,8 @@ fn the_whole_configuration_is_read() {
     };
     assert_eq!(office.name, "office");
     assert_eq!(office.transport, Transport::Tls);
+    assert_eq!(office.weight, 3);
+    assert_eq!(settings.upstream.strategy, Strategy::Spread);
     assert_eq!(settings.upstream_entries.len(), 1);
     assert_eq!(
         settings.upstream_entries[0]
@@ -226,7 +226,7 @@ fn every_unbuilt_key_is_refused_by_name() {
     assert_eq!(found.len(), unbuilt::UNBUILT.len(), "{found:#?}");
     assert!(
         found.contains(
-            &"truename.toml:10:12: `cache.prefetch`: not built yet; remove the key or write false"
+            &"truename.toml:3:12: `cache.prefetch`: not built yet; remove the key or write false"
                 .to_owned()
         )
     );

@@ -24,19 +24,14 @@ pub(super) enum Off {
     EmptyList,
     /// This text.
     Text(&'static str),
-    /// The number 1.
-    One,
 }
 
 /// Every key that is refused, and what may stand there.
 pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("record", Off::EmptyList),
-    ("upstream.weight", Off::One),
-    ("forward.strategy", Off::Text("ordered")),
     ("cache.prefetch", Off::False),
     ("cache.file", Off::Nothing),
     ("names.hosts", Off::EmptyList),
-    ("names.special_use", Off::False),
     ("names.rebinding_protection", Off::False),
     ("names.rebinding_allow", Off::EmptyList),
     ("admin.http", Off::EmptyList),
@@ -94,7 +89,6 @@ impl Off {
             (Self::False, DeValue::Boolean(flag)) => !flag,
             (Self::EmptyList, DeValue::Array(list)) => list.is_empty(),
             (Self::Text(off), DeValue::String(text)) => text == off,
-            (Self::One, DeValue::Integer(number)) => number.as_str() == "1",
             _ => false,
         }
     }
@@ -105,7 +99,6 @@ impl Off {
             Self::False => "remove the key or write false".to_owned(),
             Self::EmptyList => "remove the key or write []".to_owned(),
             Self::Text(text) => format!("remove the key or write \"{text}\""),
-            Self::One => "remove the key or write 1".to_owned(),
         }
     }
 }

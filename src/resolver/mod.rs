@@ -36,6 +36,7 @@ use crate::{
     clock::Now,
     dnssec::{self, Gaps, KeyCache},
     handler::{Answer, Attempt, Client, Handler},
+    names,
     reply::{self, Failure},
     upstream::Exchange,
     wire::{Name, Query, rtype},
@@ -72,6 +73,8 @@ pub struct Shared {
     refreshing: Arc<AtomicUsize>,
     /// The validator's settings; `None` when validation is switched off.
     dnssec: ArcSwapOption<dnssec::Settings>,
+    /// The names that are answered here.
+    names: ArcSwap<names::Settings>,
     /// Held to store an answer, and alone to change how answers are judged.
     judging: RwLock<()>,
     /// Reads the clocks.
@@ -102,6 +105,7 @@ impl Shared {
             broken: Broken::default(),
             refreshing: Arc::default(),
             dnssec: ArcSwapOption::from_pointee(dnssec),
+            names: ArcSwap::default(),
             judging: RwLock::default(),
             now: Now::read,
         }
@@ -154,6 +158,14 @@ impl Shared {
         gaps.unwrap_or_else(PoisonError::into_inner).forget(name);
         self.broken.clear();
         self.cache.remove_zone(name);
+    }
+
+    /// Answers these names here from now on. What upstreams said of them is forgotten.
+    pub fn apply_names(&self, settings: names::Settings) {
+        if **self.names.load() != settings {
+            self.names.store(Arc::new(settings));
+            self.flush(&Name::root());
+        }
     }
 
     /// Takes new bounds for the times answers are kept; the cache's size stays.
@@ -370,16 +382,20 @@ impl<U: Exchange> Handler for Resolver<U> {
         let known = self.recall(&query, &now, |entry| {
             reply::answer(&shared.reply, &query, client, entry, &now, out)
         });
+        if let Known::Fresh(answer) = known {
+            shared.counters.hits.add();
+            return Attempt::Answered(answer);
+        }
+        if let Some(found) = shared.names.load().answer(&query.question()) {
+            let answer = local::special(&shared.reply, &query, client, &found, &now, out);
+            return Attempt::Answered(answer);
+        }
         let has_stale = match known {
-            Known::Fresh(answer) => {
-                shared.counters.hits.add();
-                return Attempt::Answered(answer);
-            }
             Known::Stale(past) => match self.stale_at_once(&query, client, past, &now, out) {
                 Some(answer) => return Attempt::Answered(answer),
                 None => true,
             },
-            Known::Nothing => false,
+            Known::Fresh(_) | Known::Nothing => false,
         };
         match shared.waiting.enter(client.address.ip()) {
             Ok(place) => Attempt::Pending(Pending {
