@@ -89,6 +89,7 @@ impl Settings {
         ttl("max_ttl", self.cache.ttl_max_s)?;
         ttl("max_negative_ttl", self.cache.negative_ttl_max_s)?;
         ttl("serve_stale", self.cache.serve_stale_s)?;
+        writeln!(out, "prefetch = {}", self.cache.prefetch)?;
 
         writeln!(out, "\n[dnssec]")?;
         writeln!(out, "validate = {}", self.dnssec.validate)?;

@@ -121,6 +121,8 @@ pub(super) struct Cache {
     /// How long after its expiry an answer may stand in for one that cannot be had; whole seconds,
     /// at most 7 days, default 1 day, 0 switches it off.
     pub(super) serve_stale: Key<Duration>,
+    /// Whether answers in use are asked for again shortly before they expire; default true.
+    pub(super) prefetch: Key<bool>,
 }
 
 /// One `[[route]]`. Live.
@@ -218,7 +220,6 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             timeout: forward.text("timeout", "4s", values::duration),
         }),
         cache: root.table("cache", |cache| {
-            cache.flag("prefetch");
             cache.text("file", "cache.bin", path);
             Cache {
                 size: cache.size("size", values::size),
@@ -226,6 +227,7 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
                 max_ttl: cache.text("max_ttl", "1d", whole_seconds),
                 max_negative_ttl: cache.text("max_negative_ttl", "1h", whole_seconds),
                 serve_stale: cache.text("serve_stale", "1d", whole_seconds),
+                prefetch: cache.flag("prefetch"),
             }
         }),
         routes: root.tables("route", |route| Route {
