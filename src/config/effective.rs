@@ -88,6 +88,7 @@ impl Settings {
         ttl("min_ttl", self.cache.ttl_min_s)?;
         ttl("max_ttl", self.cache.ttl_max_s)?;
         ttl("max_negative_ttl", self.cache.negative_ttl_max_s)?;
+        ttl("serve_stale", self.cache.serve_stale_s)?;
 
         writeln!(out, "\n[dnssec]")?;
         writeln!(out, "validate = {}", self.dnssec.validate)?;

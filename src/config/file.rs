@@ -118,6 +118,9 @@ pub(super) struct Cache {
     pub(super) max_ttl: Key<Duration>,
     /// Longest time a negative answer is kept; whole seconds, default 1 hour.
     pub(super) max_negative_ttl: Key<Duration>,
+    /// How long after its expiry an answer may stand in for one that cannot be had; whole seconds,
+    /// at most 7 days, default 1 day, 0 switches it off.
+    pub(super) serve_stale: Key<Duration>,
 }
 
 /// One `[[route]]`. Live.
@@ -215,7 +218,6 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             timeout: forward.text("timeout", "4s", values::duration),
         }),
         cache: root.table("cache", |cache| {
-            cache.text("serve_stale", "0s", values::duration);
             cache.flag("prefetch");
             cache.text("file", "cache.bin", path);
             Cache {
@@ -223,6 +225,7 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
                 min_ttl: cache.text("min_ttl", "0s", whole_seconds),
                 max_ttl: cache.text("max_ttl", "1d", whole_seconds),
                 max_negative_ttl: cache.text("max_negative_ttl", "1h", whole_seconds),
+                serve_stale: cache.text("serve_stale", "1d", whole_seconds),
             }
         }),
         routes: root.tables("route", |route| Route {

@@ -92,7 +92,7 @@ size = "32MiB"
 min_ttl = "0s"
 max_ttl = "1d"
 max_negative_ttl = "1h"
-serve_stale = "0s"
+serve_stale = "1d"
 prefetch = false
 
 [dnssec]
@@ -123,7 +123,6 @@ queries = "off"
 /// What the planned configuration's example has beyond that, each with its refusal.
 const WHOLE: &str = r#"
 [cache]
-serve_stale = "1d"
 prefetch = true
 file = "cache.bin"
 
@@ -227,7 +226,7 @@ fn every_unbuilt_key_is_refused_by_name() {
     assert_eq!(found.len(), unbuilt::UNBUILT.len(), "{found:#?}");
     assert!(
         found.contains(
-            &"truename.toml:4:12: `cache.prefetch`: not built yet; remove the key or write false"
+            &"truename.toml:3:12: `cache.prefetch`: not built yet; remove the key or write false"
                 .to_owned()
         )
     );
@@ -379,6 +378,10 @@ fn each_mistake_is_told_with_line_key_and_remedy() {
         (
             "[cache]\nsize = -1",
             "2:8: `cache.size`: must be a whole number from 0 to 18446744073709551615",
+        ),
+        (
+            "[cache]\nserve_stale = \"8d\"",
+            "2:15: `cache.serve_stale`: must be at most 7d; write \"0s\" to switch it off",
         ),
         (
             "[cache]\nprefetch = \"no\"",

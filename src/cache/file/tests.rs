@@ -68,6 +68,7 @@ fn answer(name: &str, ttl_s: u32, age_s: u32, failure: Option<u8>) -> Stored {
         rcode: 0,
         ttl_s,
         secure: true,
+        signed_s: 600,
         failure,
         extended_error: Some((4, "a text")),
         with_dnssec: &encode(3),
