@@ -8,6 +8,7 @@
 //! the receipt.
 
 mod anchors;
+mod cache_file;
 mod certificate;
 mod changes;
 mod descriptors;
@@ -41,6 +42,7 @@ use crate::{
 pub use anchors::validator_settings;
 
 use anchors::AnchorKeeper;
+use cache_file::CacheFile;
 use certificate::Keeper;
 use descriptors::Descriptors;
 use running::Running;
@@ -154,6 +156,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         reply::Settings::new(settings.listen.idle),
         settings.dnssec.validate.then(|| anchors.settings()),
     ));
+    let cache_file = CacheFile::start(&settings, &resolver)?;
     let listen = listener::Settings {
         connections_max: share.connections_max,
         ..settings.listen.clone()
@@ -222,6 +225,9 @@ pub fn run(options: &Options) -> Result<(), Error> {
         if thread.join().is_err() {
             return Err(Error::Worker);
         }
+    }
+    if let Some(file) = cache_file {
+        file.finish();
     }
     outcome
 }

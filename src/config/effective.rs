@@ -86,6 +86,9 @@ impl Settings {
         ttl("min_ttl", self.cache.ttl_min_s)?;
         ttl("max_ttl", self.cache.ttl_max_s)?;
         ttl("max_negative_ttl", self.cache.negative_ttl_max_s)?;
+        if let Some(file) = &self.cache_file {
+            writeln!(out, "file = {}", quoted(&file.to_string_lossy()))?;
+        }
 
         writeln!(out, "\n[dnssec]")?;
         writeln!(out, "validate = {}", self.dnssec.validate)?;

@@ -94,6 +94,7 @@ max_ttl = "1d"
 max_negative_ttl = "1h"
 serve_stale = "0s"
 prefetch = false
+file = "cache.bin"
 
 [dnssec]
 validate = true
@@ -132,7 +133,6 @@ strategy = "fastest"
 [cache]
 serve_stale = "1d"
 prefetch = true
-file = "cache.bin"
 
 [names]
 hosts = ["/etc/hosts"]
@@ -193,6 +193,11 @@ fn the_whole_configuration_is_read() {
     assert_eq!(settings.tls.names, ["router.lan", "192.168.1.1"]);
     assert_eq!(settings.access, crate::access::Settings::default());
     assert_eq!(settings.cache, crate::cache::Settings::default());
+    assert_eq!(
+        settings.cache_file.as_deref(),
+        Some(Path::new("/etc/truename/state/cache.bin")),
+        "seen from the state directory"
+    );
     assert_eq!(settings.upstream.timeout, Duration::from_secs(4));
     let [office] = settings.upstream.upstreams.as_slice() else {
         panic!("{:?}", settings.upstream.upstreams);

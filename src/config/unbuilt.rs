@@ -37,7 +37,6 @@ pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("forward.strategy", Off::Text("ordered")),
     ("cache.serve_stale", Off::ZeroTime),
     ("cache.prefetch", Off::False),
-    ("cache.file", Off::Nothing),
     ("names.hosts", Off::EmptyList),
     ("names.special_use", Off::False),
     ("names.rebinding_protection", Off::False),
