@@ -597,6 +597,7 @@ fn the_effective_configuration_says_the_same_again() {
         assert_eq!(again.access, first.access);
         assert_eq!(again.upstream, first.upstream);
         assert_eq!(again.cache, first.cache);
+        assert_eq!(again.cache_file, first.cache_file);
         assert_eq!(again.state_directory, first.state_directory);
         assert_eq!(again.log, first.log);
     }
