@@ -28,6 +28,8 @@ pub(super) enum Change {
     CacheSize,
     /// How long answers are kept, from the next one on.
     CacheTimes,
+    /// Which names are answered here; what was learned about them elsewhere is forgotten.
+    Names,
     /// How answers are validated: what was judged otherwise is forgotten.
     Dnssec,
     /// What is logged.
@@ -47,6 +49,7 @@ impl fmt::Display for Change {
             Self::Upstreams => f.write_str("[[upstream]], [[route]] or [forward]"),
             Self::CacheSize => f.write_str("cache.size"),
             Self::CacheTimes => f.write_str("[cache]"),
+            Self::Names => f.write_str("[names]"),
             Self::Dnssec => f.write_str("[dnssec]"),
             Self::Log => f.write_str("[log]"),
             Self::Restart(key) => write!(f, "{key} (when truename is started again)"),
@@ -68,6 +71,7 @@ pub(super) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
         upstream_entries: _,
         cache,
         cache_file,
+        names: answered,
         dnssec,
         state_directory,
         log,
@@ -92,6 +96,7 @@ pub(super) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     let mut cache_before = old.cache;
     cache_before.size_octets = cache.size_octets;
     add(*cache != cache_before, Change::CacheTimes);
+    add(*answered != old.names, Change::Names);
     add(*dnssec != old.dnssec, Change::Dnssec);
     add(*log != old.log, Change::Log);
     add(*cache_file != old.cache_file, Change::Restart("cache.file"));
@@ -171,6 +176,7 @@ mod tests {
             ),
             ("[cache]\nsize = \"1MiB\"\n", "cache.size"),
             ("[cache]\nmax_ttl = \"1h\"\n", "[cache]"),
+            ("[names]\nspecial_use = false\n", "[names]"),
             ("[dnssec]\nsha1 = true\n", "[dnssec]"),
             ("[dnssec]\ntrust_anchors = [\"a.ds\"]\n", "[dnssec]"),
             ("[log]\nlevel = \"debug\"\n", "[log]"),

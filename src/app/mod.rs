@@ -13,6 +13,7 @@ mod certificate;
 mod changes;
 mod descriptors;
 mod log;
+mod network;
 mod receipt;
 mod reload;
 mod running;
@@ -156,6 +157,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         reply::Settings::new(settings.listen.idle),
         settings.dnssec.validate.then(|| anchors.settings()),
     ));
+    resolver.apply_names(settings.names.clone());
     let cache_file = CacheFile::start(&settings, &resolver)?;
     let listen = listener::Settings {
         connections_max: share.connections_max,
@@ -181,6 +183,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         listening: listening_seen,
         commands,
     };
+    let (network, network_seen) = watch::channel(network::Seen::default());
     let (alive, ended) = mpsc::channel(workers);
     let (probe, probed) = oneshot::channel();
     let mut probe = Some(probe);
@@ -192,15 +195,17 @@ pub fn run(options: &Options) -> Result<(), Error> {
             listeners: Arc::clone(&parts.listeners),
             resolver: Arc::clone(&parts.resolver),
             upstreams: parts.upstreams.clone(),
+            network: network_seen.clone(),
             stop: stopped.clone(),
             probe: probe.take(),
             alive: Alive(alive.clone()),
         })?);
     }
-    drop((alive, stopped));
+    drop((alive, stopped, network_seen));
     let (stopping, hangup) = signals.split();
     // The tasks beside the workers: one call each.
     runtime.spawn(hangup.forward(parts.commands.clone()));
+    runtime.spawn(network::watch(network));
     runtime.spawn(systemd::tell_status(parts.clone()));
     runtime.spawn(anchors::keep(anchors, parts.clone()));
     receipt::listening(&listening.borrow());

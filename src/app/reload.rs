@@ -92,6 +92,7 @@ impl Running<'_> {
                     self.parts.resolver.access.store(Arc::new(access));
                 }
                 Change::CacheTimes => self.parts.resolver.apply_cache_settings(settings.cache),
+                Change::Names => self.parts.resolver.apply_names(settings.names.clone()),
                 Change::Opens(_) | Change::Closes(_) | Change::DohPath => {
                     warn!("[listen] changed; this takes effect when truename is started again");
                 }

@@ -38,7 +38,6 @@ pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("cache.serve_stale", Off::ZeroTime),
     ("cache.prefetch", Off::False),
     ("names.hosts", Off::EmptyList),
-    ("names.special_use", Off::False),
     ("names.rebinding_protection", Off::False),
     ("names.rebinding_allow", Off::EmptyList),
     ("admin.http", Off::EmptyList),

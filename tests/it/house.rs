@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("certificates", 1),
     ("dnssec", 1),
     ("handler", 1),
+    ("names", 1),
     ("reply", 1),
     ("net", 2),
     ("listener", 3),
