@@ -80,7 +80,11 @@ pub(super) fn check(
         upstream: upstream::Settings {
             upstreams,
             routes: routes.iter().map(|route| route.way.clone()).collect(),
-            strategy: upstream::Strategy::default(),
+            strategy: file
+                .forward
+                .strategy
+                .map(|strategy| strategy.value)
+                .unwrap_or_default(),
             timeout: timeout(file.forward.timeout, problems),
         },
         upstream_entries,
@@ -328,6 +332,9 @@ fn entries(
                     place: problems.place(path.span.start),
                 }),
                 pins: values_of(upstream.pin),
+                weight: upstream
+                    .weight
+                    .and_then(|weight| u32::try_from(weight.value).ok()),
             },
             places,
         });
@@ -344,6 +351,7 @@ fn draft(url: &str, place: Place) -> Draft {
             addresses: Vec::new(),
             ca: None,
             pins: Vec::new(),
+            weight: None,
         },
         places: Places::new(place),
     }
