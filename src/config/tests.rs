@@ -94,6 +94,7 @@ max_ttl = "1d"
 max_negative_ttl = "1h"
 serve_stale = "1d"
 prefetch = false
+file = "cache.bin"
 
 [dnssec]
 validate = true
@@ -124,7 +125,6 @@ queries = "off"
 const WHOLE: &str = r#"
 [cache]
 prefetch = true
-file = "cache.bin"
 
 [names]
 hosts = ["/etc/hosts"]
@@ -190,6 +190,11 @@ fn the_whole_configuration_is_read() {
     assert_eq!(settings.tls.names, ["router.lan", "192.168.1.1"]);
     assert_eq!(settings.access, crate::access::Settings::default());
     assert_eq!(settings.cache, crate::cache::Settings::default());
+    assert_eq!(
+        settings.cache_file.as_deref(),
+        Some(Path::new("/etc/truename/state/cache.bin")),
+        "seen from the state directory"
+    );
     assert_eq!(settings.upstream.timeout, Duration::from_secs(4));
     let [office] = settings.upstream.upstreams.as_slice() else {
         panic!("{:?}", settings.upstream.upstreams);
@@ -595,6 +600,7 @@ fn the_effective_configuration_says_the_same_again() {
         assert_eq!(again.access, first.access);
         assert_eq!(again.upstream, first.upstream);
         assert_eq!(again.cache, first.cache);
+        assert_eq!(again.cache_file, first.cache_file);
         assert_eq!(again.state_directory, first.state_directory);
         assert_eq!(again.log, first.log);
     }

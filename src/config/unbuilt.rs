@@ -30,7 +30,6 @@ pub(super) enum Off {
 pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("record", Off::EmptyList),
     ("cache.prefetch", Off::False),
-    ("cache.file", Off::Nothing),
     ("names.hosts", Off::EmptyList),
     ("names.rebinding_protection", Off::False),
     ("names.rebinding_allow", Off::EmptyList),

@@ -131,6 +131,11 @@ impl Shared {
         self.flush(&Name::root());
     }
 
+    /// The settings by which all answers in the cache were judged; `None` when none is.
+    pub fn dnssec_settings(&self) -> Option<Arc<dnssec::Settings>> {
+        self.dnssec.load_full()
+    }
+
     /// Whether these are the settings that answers are judged by now.
     fn is_in_force(&self, settings: Option<&Arc<dnssec::Settings>>) -> bool {
         match (&*self.dnssec.load(), settings) {
