@@ -16,14 +16,16 @@
 //! - `message`: the query's octets, and whether a response belongs to it.
 //! - `life`: what counts as a sign of life; `tries`: the budget of one question; `race`: a few
 //!   futures polled together.
+//! - `eyeballs`: in which order addresses are tried.
 //!
-//! RFCs: 1035, 5452, 6891, 7766, 7830, 7858, 8310, 8467, 8484, 9250.
+//! RFCs: 1035, 5452, 6891, 7766, 7830, 7858, 8310, 8305, 8467, 8484, 9250.
 
 mod breaker;
 pub mod catalogue;
 mod connection;
 mod error;
 mod estimate;
+mod eyeballs;
 mod health;
 mod hedge;
 mod https2;
@@ -38,6 +40,7 @@ mod race;
 mod routes;
 mod select;
 mod settings;
+mod sockets;
 mod stamp;
 mod status;
 mod strategy;

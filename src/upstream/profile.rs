@@ -118,6 +118,14 @@ impl Upstream {
         }
     }
 
+    /// Makes connections anew: the network is another one.
+    pub(super) fn network_changed(&self) {
+        match &self.way {
+            Way::Datagrams(udp) => udp.network_changed(),
+            Way::Connections(pool) => pool.network_changed(),
+        }
+    }
+
     pub(super) fn error(&self, failure: Failure) -> ExchangeError {
         ExchangeError::new(Arc::clone(self.name()), failure)
     }

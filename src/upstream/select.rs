@@ -26,7 +26,8 @@ use super::{
     walk::{Chosen, Walk},
 };
 use crate::{
-    clock, entropy,
+    clock::{self, SleepWatch},
+    entropy,
     wire::{CLASS_IN, Question, rtype},
 };
 
@@ -52,6 +53,7 @@ pub(super) struct Set {
     upstreams: Vec<Arc<Upstream>>,
     shared: Arc<Shared>,
     udp_sockets_max: usize,
+    sleep: SleepWatch,
 }
 
 /// What all workers share.
@@ -124,6 +126,7 @@ impl Set {
             upstreams: upstreams.collect(),
             shared: Arc::clone(shared),
             udp_sockets_max,
+            sleep: SleepWatch::new(clock::asleep()),
         })
     }
 
@@ -327,6 +330,23 @@ impl Upstreams {
         probes.sort_by_key(|(at, _)| *at);
         probes.into_iter().map(|(_, probe)| probe).collect()
     }
+
+    /// Takes note that this machine's network is another one: connections are made anew, queries
+    /// under way are asked again at once, and what was learned of the old network is forgotten.
+    pub fn network_changed(&self) {
+        for upstream in &self.0.upstreams {
+            upstream.network_changed();
+        }
+        self.retry_now();
+    }
+
+    /// Treats a sleep of this machine as a change of its network. Each exchange looks by itself,
+    /// so that the first one after a sleep does not wait for somebody to notice.
+    pub fn look_for_sleep(&self) {
+        if self.0.sleep.slept(clock::asleep()).is_some() {
+            self.network_changed();
+        }
+    }
 }
 
 impl Exchange for Upstreams {
@@ -359,6 +379,7 @@ impl Exchange for Upstreams {
         deadline: Instant,
         avoid: Option<&str>,
     ) -> Result<Exchanged, ExchangeError> {
+        self.look_for_sleep();
         let began = clock::instant();
         let deadline = deadline.min(began + self.timeout());
         self.0.budget().earn();
