@@ -28,6 +28,8 @@ pub(super) enum Change {
     CacheSize,
     /// How long answers are kept, from the next one on.
     CacheTimes,
+    /// Which names are answered here; what was learned about them elsewhere is forgotten.
+    Names,
     /// How answers are validated: what was judged otherwise is forgotten.
     Dnssec,
     /// What is logged.
@@ -65,6 +67,7 @@ impl fmt::Display for Change {
             Self::Upstreams => f.write_str("[[upstream]], [[route]] or [forward]"),
             Self::CacheSize => f.write_str("cache.size"),
             Self::CacheTimes => f.write_str("[cache]"),
+            Self::Names => f.write_str("[names]"),
             Self::Dnssec => f.write_str("[dnssec]"),
             Self::Log => f.write_str("[log]"),
             Self::Restart(key) => write!(f, "{key} (when truename is started again)"),
@@ -85,6 +88,8 @@ pub(super) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
         // Their meaning is in `upstream`; the rest is for people.
         upstream_entries: _,
         cache,
+        cache_file,
+        names: answered,
         dnssec,
         state_directory,
         log,
@@ -109,8 +114,10 @@ pub(super) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     let mut cache_before = old.cache;
     cache_before.size_octets = cache.size_octets;
     add(*cache != cache_before, Change::CacheTimes);
+    add(*answered != old.names, Change::Names);
     add(*dnssec != old.dnssec, Change::Dnssec);
     add(*log != old.log, Change::Log);
+    add(*cache_file != old.cache_file, Change::Restart("cache.file"));
     add(
         *state_directory != old.state_directory,
         Change::Restart("state.directory"),
@@ -136,6 +143,7 @@ fn listener_changes(old: &listener::Settings, new: &listener::Settings) -> Vec<C
 /// on seeing what is in force.
 pub(super) fn in_force(old: &Settings, new: Settings) -> Settings {
     Settings {
+        cache_file: old.cache_file.clone(),
         state_directory: old.state_directory.clone(),
         ..new
     }
@@ -186,9 +194,14 @@ mod tests {
             ),
             ("[cache]\nsize = \"1MiB\"\n", "cache.size"),
             ("[cache]\nmax_ttl = \"1h\"\n", "[cache]"),
+            ("[names]\nspecial_use = false\n", "[names]"),
             ("[dnssec]\nsha1 = true\n", "[dnssec]"),
             ("[dnssec]\ntrust_anchors = [\"a.ds\"]\n", "[dnssec]"),
             ("[log]\nlevel = \"debug\"\n", "[log]"),
+            (
+                "[cache]\nfile = \"/tmp/cache.bin\"\n",
+                "cache.file (when truename is started again)",
+            ),
             (
                 "[state]\ndirectory = \"/tmp/elsewhere\"\n",
                 "state.directory (when truename is started again)",

@@ -8,11 +8,13 @@
 //! the receipt.
 
 mod anchors;
+mod cache_file;
 mod certificate;
 mod changes;
 mod descriptors;
 mod files;
 mod log;
+mod network;
 mod receipt;
 mod reload;
 mod running;
@@ -44,6 +46,7 @@ use crate::{
 pub use anchors::validator_settings;
 
 use anchors::{AnchorKeeper, Seeds};
+use cache_file::CacheFile;
 use certificate::Keeper;
 use descriptors::Descriptors;
 use files::Files;
@@ -116,6 +119,8 @@ pub(in crate::app) struct Parts {
     pub(in crate::app) upstreams: watch::Receiver<Arc<Upstreams>>,
     /// Where truename listens, in the order in which transports are listed to people.
     pub(in crate::app) listening: watch::Receiver<Vec<(Transport, SocketAddr)>>,
+    /// What happens to the network.
+    pub(in crate::app) network: watch::Receiver<network::Seen>,
     /// To the main thread.
     pub(in crate::app) commands: mpsc::Sender<Command>,
 }
@@ -173,6 +178,8 @@ pub fn run(options: &Options) -> Result<(), Error> {
         reply::Settings::new(settings.listen.idle),
         settings.dnssec.validate.then(|| anchors.settings()),
     ));
+    resolver.apply_names(settings.names.clone());
+    let cache_file = CacheFile::start(&settings, &resolver)?;
     let listen = listener::Settings {
         connections_max: share.connections_max,
         ..settings.listen.clone()
@@ -189,9 +196,11 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let (current, settings_seen) = watch::channel(Arc::new(settings));
     let (listening, listening_seen) = watch::channel(bound.addresses());
     let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
+    let (network, network_seen) = watch::channel(network::Seen::default());
     let parts = Parts {
         resolver,
         listeners,
+        network: network_seen,
         settings: settings_seen,
         upstreams: upstreams_seen,
         listening: listening_seen,
@@ -201,6 +210,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let workers = Workers::start(count, &bound, parts.clone(), probe)?;
     // The tasks beside the workers: one call each.
     runtime.spawn(hangup.forward(parts.commands.clone()));
+    runtime.spawn(network::watch(network));
     runtime.spawn(systemd::tell_status(parts.clone()));
     runtime.spawn(anchors::keep(anchors, seeds_seen, parts.clone()));
     receipt::listening(&listening.borrow());
@@ -223,6 +233,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         listening,
         commanded,
         workers,
+        cache_file,
         probed: Some(probed),
     };
     runtime.block_on(running.watch(stopping))

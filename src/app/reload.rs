@@ -149,6 +149,9 @@ impl Running<'_> {
                 Change::CacheSize | Change::CacheTimes => {
                     self.parts.resolver.apply_cache_settings(settings.cache);
                 }
+                Change::Names => {
+                    self.parts.resolver.apply_names(settings.names.clone());
+                }
                 Change::Log => self.log.apply(settings.log),
                 Change::DohPath => listeners.apply_doh_path(&settings.listen.doh_path),
                 Change::Restart(key) => {

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::{
     Command, Error, Parts,
     anchors::Seeds,
+    cache_file::CacheFile,
     certificate::Keeper,
     descriptors::Descriptors,
     files::Files,
@@ -54,6 +55,7 @@ pub(super) struct Running<'a> {
     pub(super) listening: watch::Sender<Vec<(Transport, SocketAddr)>>,
     pub(super) commanded: mpsc::Receiver<Command>,
     pub(super) workers: Workers,
+    pub(super) cache_file: Option<CacheFile>,
     pub(super) probed: Option<oneshot::Receiver<Vec<upstream::Probe>>>,
 }
 
@@ -61,13 +63,35 @@ impl Running<'_> {
     /// Waits for the signal to stop, for commands, for files to change and for the first answers
     /// of upstreams.
     pub(super) async fn watch(mut self, mut stopping: Stop) -> Result<(), Error> {
+        let served = self.serve(&mut stopping).await;
+        if served.is_ok() {
+            info!("stopping: finishing the queries in flight");
+            systemd::stopping();
+            // Whoever connects from now on is better off with a refusal than in a queue.
+            drop(self.bound);
+            tokio::select! {
+                () = self.workers.stop() => self.workers.join()?,
+                () = stopping.next() => {
+                    warn!("told to stop again: ending at once");
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(file) = self.cache_file {
+            file.finish();
+        }
+        served
+    }
+
+    /// Until it is time to stop.
+    async fn serve(&mut self, stopping: &mut Stop) -> Result<(), Error> {
         let mut look = interval(CERTIFICATE_LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watchdog = Watchdog::start();
         systemd::ready();
         loop {
             tokio::select! {
-                () = stopping.next() => break,
+                () = stopping.next() => return Ok(()),
                 Some(command) = self.commanded.recv() => self.obey(command),
                 number = self.workers.ended() => self.workers.replace(number, &self.bound)?,
                 () = watchdog.turn() => watchdog.tell(&self.workers),
@@ -76,17 +100,6 @@ impl Running<'_> {
                 probes = probes(&mut self.probed) => {
                     receipt::upstreams(&self.settings.borrow(), &probes, &self.dnssec_line);
                 }
-            }
-        }
-        info!("stopping: finishing the queries in flight");
-        systemd::stopping();
-        // Whoever connects from now on is better off with a refusal than in a queue.
-        drop(self.bound);
-        tokio::select! {
-            () = self.workers.stop() => self.workers.join(),
-            () = stopping.next() => {
-                warn!("told to stop again: ending at once");
-                Ok(())
             }
         }
     }
@@ -164,7 +177,7 @@ impl Running<'_> {
     /// Upstreams for these settings, which take over what they share with those in use.
     pub(super) fn make_upstreams(&self, settings: &Settings) -> Result<Upstreams, SetupError> {
         let share = self.descriptors.share(settings);
-        let upstreams = Upstreams::new(&settings.upstream)?;
+        let upstreams = self.upstreams.borrow().renewed(&settings.upstream)?;
         Ok(upstreams.with_udp_sockets_max(share.udp_sockets_max))
     }
 

@@ -18,7 +18,7 @@ use tokio::{
 };
 use tracing::error;
 
-use super::Parts;
+use super::{Parts, network::Seen};
 use crate::{
     listener::{self, ListenerSockets, Order},
     resolver::Resolver,
@@ -89,8 +89,12 @@ async fn work(share: Share) {
             let _ = probe.send(upstreams.probe().await);
         });
     }
-    let resolver = Arc::new(Resolver::new(Arc::clone(&parts.resolver), built));
-    tokio::spawn(follow(parts.upstreams, Arc::clone(&resolver)));
+    let resolver = Arc::new(Resolver::new(
+        Arc::clone(&parts.resolver),
+        Arc::clone(&built),
+    ));
+    let following = follow(parts.upstreams, parts.network, built, Arc::clone(&resolver));
+    tokio::spawn(following);
     let served = listener::serve(sockets, orders, resolver, parts.listeners, stop).await;
     if let Err(error) = served {
         error!(worker = number, %error, "a listener failed");
@@ -108,13 +112,29 @@ async fn answer(mut beat: watch::Receiver<u64>, answered: Arc<AtomicU64>) {
     }
 }
 
-/// Gives the resolver new upstreams whenever they change.
+/// Gives the resolver new upstreams whenever they change, and tells those it has of the network.
 async fn follow(
     mut upstreams: watch::Receiver<Arc<Upstreams>>,
+    mut network: watch::Receiver<Seen>,
+    mut current: Arc<Upstreams>,
     resolver: Arc<Resolver<Upstreams>>,
 ) {
-    while upstreams.changed().await.is_ok() {
-        let new = upstreams.borrow_and_update().for_worker();
-        resolver.apply_upstreams(Arc::new(new));
+    let mut before = *network.borrow_and_update();
+    loop {
+        tokio::select! {
+            changed = upstreams.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let new = upstreams.borrow_and_update().for_worker_from(&current);
+                current = Arc::new(new);
+                resolver.apply_upstreams(Arc::clone(&current));
+            }
+            Ok(()) = network.changed() => {
+                let seen = *network.borrow_and_update();
+                seen.tell(before, &current);
+                before = seen;
+            }
+        }
     }
 }
