@@ -107,7 +107,7 @@ pub(super) struct Forward {
     pub(super) timeout: Key<Duration>,
 }
 
-/// `[cache]`. Size and file: restart; the rest live, for what is stored from then on.
+/// `[cache]`. File: restart. The rest live: the size at once, times for what is stored from then on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cache {
     /// Memory of all entries, octets; 64 KiB to 64 GiB, default 32 MiB.
@@ -140,7 +140,7 @@ pub(super) struct Route {
     pub(super) dnssec: Key<bool>,
 }
 
-/// `[dnssec]`: how answers are validated. Live, but for `trust_anchors`: restart.
+/// `[dnssec]`: how answers are validated. Live; answers judged otherwise are forgotten.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dnssec {
     /// Whether answers are validated; default true.

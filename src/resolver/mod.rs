@@ -175,8 +175,9 @@ impl Shared {
         }
     }
 
-    /// Takes new bounds for the times answers are kept; the cache's size stays.
+    /// Takes another size of the cache, and new bounds for the times answers are kept.
     pub fn apply_cache_settings(&self, settings: cache::Settings) {
+        self.cache.resize(settings.size_octets);
         self.cache_settings.store(Arc::new(settings));
     }
 }
