@@ -71,6 +71,15 @@ impl Cache {
         }
     }
 
+    /// Holds so many octets from now on; what no longer fits is evicted. The number of shards stays,
+    /// so that one made much smaller does not keep the largest answers.
+    pub fn resize(&self, size_octets: usize) {
+        let each = size_octets / self.shards.len().max(1);
+        for shard in &self.shards {
+            lock(shard).resize(each, |key| self.hasher.hash_one(key));
+        }
+    }
+
     /// Passes the entry under `key` to `read` and returns what that makes of it; `None` when there
     /// is none. Entries that are no longer fresh are passed too. The shard is locked meanwhile.
     pub fn read<R>(&self, key: &[u8], read: impl FnOnce(Entry<'_>) -> R) -> Option<R> {

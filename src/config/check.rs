@@ -70,6 +70,12 @@ pub(super) fn check(
     };
     let (upstreams, upstream_entries) = upstreams::all(entries, problems);
     let routes = routes::all(file.routes, &upstreams, problems);
+    let state_directory = file.state.directory.map_or_else(
+        || surroundings.default_state_directory(),
+        |directory| base.join(directory.value),
+    );
+    let cache_file = file.cache.file.as_ref();
+    let cache_file = cache_file.map(|file| state_directory.join(&file.value));
     Settings {
         source: source.map(Path::to_owned),
         listen,
@@ -87,12 +93,10 @@ pub(super) fn check(
         },
         upstream_entries,
         cache: cache(file.cache, problems),
+        cache_file,
         dnssec: dnssec(file.dnssec, &routes, &base, problems),
         names: names(&file.names, &routes),
-        state_directory: file.state.directory.map_or_else(
-            || surroundings.default_state_directory(),
-            |directory| base.join(directory.value),
-        ),
+        state_directory,
         log: LogSettings {
             level: file.log.level.map(|level| level.value).unwrap_or_default(),
             format: file

@@ -89,6 +89,11 @@ impl Settings {
         ttl("max_ttl", self.cache.ttl_max_s)?;
         ttl("max_negative_ttl", self.cache.negative_ttl_max_s)?;
         ttl("serve_stale", self.cache.serve_stale_s)?;
+        if let Some(file) = &self.cache_file {
+            // It is seen from there when it is read again.
+            let file = file.strip_prefix(&self.state_directory).unwrap_or(file);
+            writeln!(out, "file = {}", quoted(&file.to_string_lossy()))?;
+        }
         writeln!(out, "prefetch = {}", self.cache.prefetch)?;
 
         writeln!(out, "\n[dnssec]")?;

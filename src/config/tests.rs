@@ -94,6 +94,7 @@ max_ttl = "1d"
 max_negative_ttl = "1h"
 serve_stale = "1d"
 prefetch = true
+file = "cache.bin"
 
 [dnssec]
 validate = true
@@ -123,7 +124,6 @@ queries = "off"
 /// What the planned configuration's example has beyond that, each with its refusal.
 const WHOLE: &str = r#"
 [cache]
-file = "cache.bin"
 
 [names]
 hosts = ["/etc/hosts"]
@@ -189,6 +189,11 @@ fn the_whole_configuration_is_read() {
     assert_eq!(settings.tls.names, ["router.lan", "192.168.1.1"]);
     assert_eq!(settings.access, crate::access::Settings::default());
     assert_eq!(settings.cache, crate::cache::Settings::default());
+    assert_eq!(
+        settings.cache_file.as_deref(),
+        Some(Path::new("/etc/truename/state/cache.bin")),
+        "seen from the state directory"
+    );
     assert_eq!(settings.upstream.timeout, Duration::from_secs(4));
     let [office] = settings.upstream.upstreams.as_slice() else {
         panic!("{:?}", settings.upstream.upstreams);
@@ -225,7 +230,7 @@ fn every_unbuilt_key_is_refused_by_name() {
     assert_eq!(found.len(), unbuilt::UNBUILT.len(), "{found:#?}");
     assert!(
         found.contains(
-            &"truename.toml:7:24: `names.rebinding_protection`: not built yet; remove the key or write false"
+            &"truename.toml:6:24: `names.rebinding_protection`: not built yet; remove the key or write false"
                 .to_owned()
         )
     );
@@ -513,12 +518,13 @@ fn what_is_no_toml_is_told_with_its_line() {
 
 #[test]
 fn all_mistakes_are_told_in_the_order_of_the_file() {
-    let found = complaints("[log]\nlevel = 1\n[cache]\nsize = \"x\"\nfile = \"x\"\nfoo = 1\n");
+    let found =
+        complaints("[log]\nlevel = 1\n[cache]\nsize = \"x\"\nfoo = 1\n[names]\nhosts = [\"x\"]\n");
     let lines: Vec<&str> = found
         .iter()
         .filter_map(|complaint| complaint.split(':').nth(1))
         .collect();
-    assert_eq!(lines, ["2", "4", "5", "6"], "{found:?}");
+    assert_eq!(lines, ["2", "4", "5", "7"], "{found:?}");
 }
 
 #[test]
@@ -594,6 +600,7 @@ fn the_effective_configuration_says_the_same_again() {
         assert_eq!(again.access, first.access);
         assert_eq!(again.upstream, first.upstream);
         assert_eq!(again.cache, first.cache);
+        assert_eq!(again.cache_file, first.cache_file);
         assert_eq!(again.state_directory, first.state_directory);
         assert_eq!(again.log, first.log);
     }

@@ -29,7 +29,6 @@ pub(super) enum Off {
 /// Every key that is refused, and what may stand there.
 pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("record", Off::EmptyList),
-    ("cache.file", Off::Nothing),
     ("names.hosts", Off::EmptyList),
     ("names.rebinding_protection", Off::False),
     ("names.rebinding_allow", Off::EmptyList),

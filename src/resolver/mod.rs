@@ -133,6 +133,11 @@ impl Shared {
         self.flush(&Name::root());
     }
 
+    /// The settings by which all answers in the cache were judged; `None` when none is.
+    pub fn dnssec_settings(&self) -> Option<Arc<dnssec::Settings>> {
+        self.dnssec.load_full()
+    }
+
     /// Whether these are the settings that answers are judged by now.
     fn is_in_force(&self, settings: Option<&Arc<dnssec::Settings>>) -> bool {
         match (&*self.dnssec.load(), settings) {
@@ -170,8 +175,9 @@ impl Shared {
         }
     }
 
-    /// Takes new bounds for the times answers are kept; the cache's size stays.
+    /// Takes another size of the cache, and new bounds for the times answers are kept.
     pub fn apply_cache_settings(&self, settings: cache::Settings) {
+        self.cache.resize(settings.size_octets);
         self.cache_settings.store(Arc::new(settings));
     }
 }
