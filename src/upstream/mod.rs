@@ -7,6 +7,7 @@
 //!
 //! - `url`, `stamp`, `catalogue`: from text to [`UpstreamSettings`].
 //! - `select`: which upstreams are asked, and when the next one is; `health`: which are tried last.
+//! - `addresses`: where an upstream is; `bootstrap`: finding that out for a host name.
 //! - `pool`: the connections to one upstream; `connection`: making and using one.
 //! - `udp`, `stream`, `https2`, `https3`, `quic`: one file per way of travelling.
 //! - `message`: the query's octets, and whether a response belongs to it.
@@ -15,6 +16,8 @@
 //!
 //! RFCs: 1035, 5452, 6891, 7766, 7830, 7858, 8310, 8467, 8484, 9250.
 
+mod addresses;
+mod bootstrap;
 pub mod catalogue;
 mod connection;
 mod error;
@@ -35,10 +38,11 @@ mod tries;
 mod udp;
 mod url;
 
+pub use bootstrap::LookedUp;
 pub use connection::DialError;
 pub use error::{Class, ExchangeError, Failure, Stage};
 pub use select::{SetupError, Upstreams};
-pub use settings::{Pin, Route, Settings, Strategy, UpstreamSettings};
+pub use settings::{LookUp, Pin, Route, Settings, Strategy, UpstreamSettings};
 pub use stamp::StampError;
 pub use udp::SOCKETS_MAX as UDP_SOCKETS_MAX;
 pub use url::{Overrides, UrlError, parse};

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     SILENT_AFTER,
+    addresses::Addresses,
     connection::{Connection, Dial},
     error::Failure,
     life::Life,
@@ -53,7 +54,7 @@ type Outcome = Option<Result<Arc<Connection>, Failure>>;
 pub(super) struct Pool(Arc<Shared>);
 
 struct Shared {
-    addresses: Vec<SocketAddr>,
+    addresses: Addresses,
     dial: Dial,
     life: Life,
     state: Mutex<State>,
@@ -72,7 +73,7 @@ struct State {
 }
 
 impl Pool {
-    pub(super) fn new(addresses: Vec<SocketAddr>, dial: Dial, life: Life) -> Self {
+    pub(super) fn new(addresses: Addresses, dial: Dial, life: Life) -> Self {
         Self(Arc::new(Shared {
             addresses,
             dial,
@@ -267,11 +268,11 @@ impl Shared {
     }
 
     async fn connect(&self) -> Result<Arc<Connection>, Failure> {
+        let addresses = self.addresses.resolve().await?;
         let preferred = self.preferred.load(Ordering::Relaxed);
-        let (before, from) = self
-            .addresses
+        let (before, from) = addresses
             .split_at_checked(preferred)
-            .unwrap_or((&[], &self.addresses));
+            .unwrap_or((&[], &addresses));
         let order: Vec<SocketAddr> = from.iter().chain(before).copied().collect();
         let outcome = race::staggered(order, ADDRESS_STAGGER, |address| async move {
             let life = self.life.connection();
@@ -281,7 +282,7 @@ impl Shared {
         .await;
         let (address, life, kind) =
             outcome.unwrap_or_else(|| Err(Failure::Lost("there is no address".to_owned())))?;
-        if let Some(at) = self.addresses.iter().position(|known| *known == address) {
+        if let Some(at) = addresses.iter().position(|known| *known == address) {
             self.preferred.store(at, Ordering::Relaxed);
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -353,7 +354,7 @@ mod tests {
         let second = runtime();
         let listener = second.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let pool = Pool::new(vec![address], Dial::Tcp, Life::default());
+        let pool = Pool::new(vec![address].into(), Dial::Tcp, Life::default());
         let first = runtime();
         first.block_on(async {
             let outcome = pool.connect();

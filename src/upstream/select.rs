@@ -13,7 +13,9 @@ use std::{
 use tokio::time::sleep_until;
 
 use super::{
-    Exchange, ExchangeError, Exchanged, Probe, SILENT_AFTER, Settings,
+    Exchange, ExchangeError, Exchanged, LookedUp, Probe, SILENT_AFTER, Settings,
+    addresses::Addresses,
+    bootstrap::Finder,
     connection::{Dial, DialError},
     error::Failure,
     health::Health,
@@ -61,17 +63,33 @@ pub struct Upstreams {
 
 /// An upstream that cannot be set up. The configuration is at fault.
 #[derive(Debug, thiserror::Error)]
-#[error("upstream {upstream}: {source}")]
-pub struct SetupError {
-    upstream: String,
-    source: DialError,
+pub enum SetupError {
+    /// Certificates or names make no usable set-up.
+    #[error("upstream {upstream}: {source}")]
+    Dial {
+        /// The name of the upstream.
+        upstream: String,
+        /// What is wrong.
+        source: DialError,
+    },
+    /// Its host name must be looked up, and every other upstream's too.
+    #[error(
+        "upstream {upstream}: nobody can be asked for the addresses of {host}; add \
+         bootstrap = [\"9.9.9.9\"], or `addresses`"
+    )]
+    NobodyToAsk {
+        /// The name of the upstream.
+        upstream: String,
+        /// The host name.
+        host: Name,
+    },
 }
 
 /// What all workers share about one upstream.
 struct Profile {
     name: Arc<str>,
     transport: Transport,
-    addresses: Vec<std::net::SocketAddr>,
+    addresses: Addresses,
     dial: Dial,
     life: Life,
     health: Health,
@@ -97,7 +115,7 @@ impl Upstreams {
         let profiles = settings
             .upstreams
             .iter()
-            .map(|upstream| Profile::new(upstream).map(Arc::new))
+            .map(|upstream| Profile::new(upstream, settings).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let routes = Arc::new(Routes::new(settings));
         Ok(Self::with(
@@ -164,6 +182,31 @@ impl Upstreams {
         }
         probes.sort_by_key(|(at, _)| *at);
         probes.into_iter().map(|(_, probe)| probe).collect()
+    }
+
+    /// Where each upstream is.
+    #[cfg(test)]
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &Addresses> {
+        self.upstreams
+            .iter()
+            .map(|upstream| &upstream.profile.addresses)
+    }
+
+    /// Looks up the hosts of the upstreams that are known by name, all at once, in the order of the
+    /// configuration.
+    pub async fn look_up(&self) -> Vec<LookedUp> {
+        let mut race = Race::new();
+        for (at, upstream) in self.upstreams.iter().enumerate() {
+            if let Addresses::Found(finder) = &upstream.profile.addresses {
+                race.start(async move { (at, finder.look_up().await) });
+            }
+        }
+        let mut looked_up = Vec::new();
+        while let Some(one) = race.next().await {
+            looked_up.push(one);
+        }
+        looked_up.sort_by_key(|(at, _)| *at);
+        looked_up.into_iter().map(|(_, one)| one).collect()
     }
 
     fn with(
@@ -472,15 +515,19 @@ fn is_refusal(response: &[u8]) -> bool {
 }
 
 impl Profile {
-    fn new(settings: &UpstreamSettings) -> Result<Self, SetupError> {
-        let dial = Dial::new(settings).map_err(|source| SetupError {
+    fn new(settings: &UpstreamSettings, all: &Settings) -> Result<Self, SetupError> {
+        let dial = Dial::new(settings).map_err(|source| SetupError::Dial {
             upstream: settings.name.clone(),
             source,
         })?;
+        let addresses = match &settings.look_up {
+            Some(look_up) => Addresses::Found(Arc::new(Finder::new(settings, look_up, all)?)),
+            None => settings.addresses.clone().into(),
+        };
         Ok(Self {
             name: Arc::from(settings.name.as_str()),
             transport: settings.transport,
-            addresses: settings.addresses.clone(),
+            addresses,
             dial,
             life: Life::default(),
             health: Health::new(&settings.name),
@@ -492,8 +539,8 @@ impl Upstream {
     fn new(profile: Arc<Profile>, udp_sockets_max: usize) -> Self {
         let pool = |addresses| Pool::new(addresses, profile.dial.clone(), profile.life.clone());
         let way = if profile.transport == Transport::Udp {
-            let addresses = profile.addresses.iter();
-            let pools = addresses.map(|address| (*address, pool(vec![*address])));
+            let addresses = profile.addresses.current().into_iter();
+            let pools = addresses.map(|address| (address, pool(vec![address].into())));
             let life = profile.life.clone();
             Way::Datagrams(Udp::new(pools.collect(), life, udp_sockets_max))
         } else {

@@ -40,15 +40,35 @@ pub enum Strategy {
     Ordered,
 }
 
-/// One upstream resolver, checked: nothing here needs a look-up before it can be used.
+impl Settings {
+    /// The upstreams that may be asked for the addresses of the others: they need no look-up
+    /// themselves, and no route says what else they are for.
+    #[must_use]
+    pub fn guides(&self) -> Vec<UpstreamSettings> {
+        let routed = |name: &String| {
+            self.routes
+                .iter()
+                .any(|route| route.upstreams.contains(name))
+        };
+        let guides = self.upstreams.iter();
+        guides
+            .filter(|upstream| upstream.look_up.is_none() && !routed(&upstream.name))
+            .cloned()
+            .collect()
+    }
+}
+
+/// One upstream resolver, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// The name in logs, metrics and routes; unique.
     pub name: String,
     /// How queries travel.
     pub transport: Transport,
-    /// Where to connect, tried in order. Never empty.
+    /// Where to connect, tried in order. Empty when it is to be found out by `look_up`.
     pub addresses: Vec<SocketAddr>,
+    /// How to find out where to connect. Only encrypted upstreams have that.
+    pub look_up: Option<LookUp>,
     /// The name the certificate must be valid for. `None` only on plain transports.
     pub server_name: Option<ServerName<'static>>,
     /// Host and, unless it is 443, port, as HTTP's `:authority` wants them; empty when not HTTP.
@@ -62,4 +82,15 @@ pub struct UpstreamSettings {
     pub pins: Vec<Pin>,
     /// Share of the traffic under the strategy `weighted`.
     pub weight: u32,
+}
+
+/// A host name whose addresses are to be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookUp {
+    /// The host name.
+    pub host: Name,
+    /// The port at each of its addresses.
+    pub port: u16,
+    /// Who is asked, in this order, all with addresses; none means [`Settings::guides`].
+    pub servers: Vec<UpstreamSettings>,
 }

@@ -1,0 +1,43 @@
+//! Where an upstream is: written down, or to be found out.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use super::{bootstrap::Finder, error::Failure};
+
+/// The addresses of one upstream, shared by all workers.
+#[derive(Clone)]
+pub(super) enum Addresses {
+    /// Known from the configuration or the catalogue.
+    Fixed(Arc<[SocketAddr]>),
+    /// Those of a host name.
+    Found(Arc<Finder>),
+}
+
+impl Addresses {
+    /// The addresses that are known now, in the order in which to try them; none while a host name
+    /// was not found yet.
+    pub(super) fn current(&self) -> Vec<SocketAddr> {
+        match self {
+            Self::Fixed(addresses) => addresses.to_vec(),
+            Self::Found(finder) => finder.current(),
+        }
+    }
+
+    /// The addresses to connect to now. A host name is looked up when that is due, which takes a
+    /// few seconds at most.
+    ///
+    /// # Errors
+    /// [`Failure::LookUp`] when no address was ever found and none can be found now.
+    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, Failure> {
+        match self {
+            Self::Fixed(addresses) => Ok(addresses.to_vec()),
+            Self::Found(finder) => finder.resolve().await,
+        }
+    }
+}
+
+impl From<Vec<SocketAddr>> for Addresses {
+    fn from(addresses: Vec<SocketAddr>) -> Self {
+        Self::Fixed(addresses.into())
+    }
+}
