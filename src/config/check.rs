@@ -72,7 +72,11 @@ pub(super) fn check(
     let upstream = upstream::Settings {
         upstreams: checked.settings.clone(),
         routes: routes.iter().map(|route| route.way.clone()).collect(),
-        strategy: upstream::Strategy::default(),
+        strategy: file
+            .forward
+            .strategy
+            .map(|strategy| strategy.value)
+            .unwrap_or_default(),
         timeout: timeout(file.forward.timeout, problems),
     };
     checked.check_look_ups(&upstream, problems);
@@ -391,6 +395,9 @@ fn entries(
                     place: problems.place(path.span.start),
                 }),
                 pins: values_of(upstream.pin),
+                weight: upstream
+                    .weight
+                    .and_then(|weight| u32::try_from(weight.value).ok()),
             },
             places,
         });
@@ -408,6 +415,7 @@ fn draft(url: &str, place: Place) -> Draft {
             bootstrap: Vec::new(),
             ca: None,
             pins: Vec::new(),
+            weight: None,
         },
         places: Places::new(place),
     }

@@ -59,10 +59,12 @@ impl Settings {
             if !entry.pins.is_empty() {
                 writeln!(out, "pin = {}", list(&entry.pins))?;
             }
+            writeln!(out, "weight = {}", settings.weight)?;
         }
 
         writeln!(out, "\n[forward]")?;
-        writeln!(out, "strategy = \"ordered\"")?;
+        let strategy = self.upstream.strategy.label();
+        writeln!(out, "strategy = {}", quoted(strategy))?;
         let timeout = values::duration_text(self.upstream.timeout);
         writeln!(out, "timeout = {}", quoted(&timeout))?;
 

@@ -19,7 +19,7 @@ use super::{
     table::{Table, Written, nearest},
     values,
 };
-use crate::{access::Network, anchors, wire::Name};
+use crate::{access::Network, anchors, upstream::Strategy, wire::Name};
 
 /// A key that may be absent.
 pub(super) type Key<T> = Option<Written<T>>;
@@ -96,11 +96,15 @@ pub(super) struct Upstream {
     pub(super) ca: Key<PathBuf>,
     /// `sha256/` and the base64 digest of a public key, one of which must match.
     pub(super) pin: List<String>,
+    /// Share of the queries under the strategy `weighted`; default 1, 0 for a last resort.
+    pub(super) weight: Key<u64>,
 }
 
 /// `[forward]`: how upstreams are used. Live.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Forward {
+    /// `fastest` (default), `ordered`, `weighted` or `spread`.
+    pub(super) strategy: Key<Strategy>,
     /// How long a working upstream may take; 100 ms to 30 s, default 4 s.
     pub(super) timeout: Key<Duration>,
 }
@@ -197,24 +201,21 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             allow: access.texts("allow", "private", networks),
             rate_limit: access.count("rate_limit", u64::from(u32::MAX)),
         }),
-        upstreams: root.tables("upstream", |upstream| {
-            upstream.count("weight", u64::from(u32::MAX));
-            Upstream {
-                url: upstream.text("url", "quad9", filled),
-                name: upstream.text("name", "office", filled),
-                server_name: upstream.text("server_name", "dns.example", filled),
-                addresses: upstream.texts("addresses", "192.0.2.1", address),
-                bootstrap: upstream.texts("bootstrap", "9.9.9.9", filled),
-                ca: upstream.text("ca", "ca.pem", path),
-                pin: upstream.texts("pin", "sha256/…", filled),
-            }
+        upstreams: root.tables("upstream", |upstream| Upstream {
+            url: upstream.text("url", "quad9", filled),
+            name: upstream.text("name", "office", filled),
+            server_name: upstream.text("server_name", "dns.example", filled),
+            addresses: upstream.texts("addresses", "192.0.2.1", address),
+            bootstrap: upstream.texts("bootstrap", "9.9.9.9", filled),
+            ca: upstream.text("ca", "ca.pem", path),
+            pin: upstream.texts("pin", "sha256/…", filled),
+            weight: upstream.count("weight", u64::from(u32::MAX)),
         }),
-        forward: root.table("forward", |forward| {
-            let strategies = ["fastest", "ordered", "weighted", "spread"];
-            forward.text("strategy", "ordered", |text| one_of(text, &strategies));
-            Forward {
-                timeout: forward.text("timeout", "4s", values::duration),
-            }
+        forward: root.table("forward", |forward| Forward {
+            strategy: forward.text("strategy", "fastest", |text| {
+                named(text, &Strategy::ALL.map(|it| (it.label(), it)))
+            }),
+            timeout: forward.text("timeout", "4s", values::duration),
         }),
         cache: root.table("cache", |cache| {
             cache.text("serve_stale", "0s", values::duration);

@@ -68,6 +68,8 @@ pub struct UpstreamEntry {
     pub ca: Option<NamedFile>,
     /// Its pins, as written.
     pub pins: Vec<String>,
+    /// The weight it was given, if it was.
+    pub weight: Option<u32>,
 }
 
 /// A file that the configuration names.

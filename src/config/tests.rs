@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use super::*;
-use crate::{handler::Transport, listener, wire::Name};
+use crate::{handler::Transport, listener, upstream::Strategy, wire::Name};
 
 fn home() -> Surroundings {
     Surroundings {
@@ -72,10 +72,10 @@ server_name = "dns.example"
 addresses = ["192.0.2.1"]
 ca = "office-ca.pem"
 pin = ["sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]
-weight = 1
+weight = 3
 
 [forward]
-strategy = "ordered"
+strategy = "spread"
 timeout = "4s"
 
 [[route]]
@@ -122,13 +122,6 @@ queries = "off"
 
 /// What the planned configuration's example has beyond that, each with its refusal.
 const WHOLE: &str = r#"
-[[upstream]]
-url = "udp://127.0.0.1:53"
-weight = 2
-
-[forward]
-strategy = "fastest"
-
 [cache]
 serve_stale = "1d"
 prefetch = true
@@ -204,6 +197,8 @@ fn the_whole_configuration_is_read() {
     };
     assert_eq!(office.name, "office");
     assert_eq!(office.transport, Transport::Tls);
+    assert_eq!(office.weight, 3);
+    assert_eq!(settings.upstream.strategy, Strategy::Spread);
     assert_eq!(settings.upstream_entries.len(), 1);
     assert_eq!(
         settings.upstream_entries[0]
@@ -232,7 +227,7 @@ fn every_unbuilt_key_is_refused_by_name() {
     assert_eq!(found.len(), unbuilt::UNBUILT.len(), "{found:#?}");
     assert!(
         found.contains(
-            &"truename.toml:11:12: `cache.prefetch`: not built yet; remove the key or write false"
+            &"truename.toml:4:12: `cache.prefetch`: not built yet; remove the key or write false"
                 .to_owned()
         )
     );

@@ -26,15 +26,11 @@ pub(super) enum Off {
     ZeroTime,
     /// This text.
     Text(&'static str),
-    /// The number 1.
-    One,
 }
 
 /// Every key that is refused, and what may stand there.
 pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("record", Off::EmptyList),
-    ("upstream.weight", Off::One),
-    ("forward.strategy", Off::Text("ordered")),
     ("cache.serve_stale", Off::ZeroTime),
     ("cache.prefetch", Off::False),
     ("cache.file", Off::Nothing),
@@ -99,7 +95,6 @@ impl Off {
                 values::duration(text).is_ok_and(|time| time.is_zero())
             }
             (Self::Text(off), DeValue::String(text)) => text == off,
-            (Self::One, DeValue::Integer(number)) => number.as_str() == "1",
             _ => false,
         }
     }
@@ -111,7 +106,6 @@ impl Off {
             Self::EmptyList => "remove the key or write []".to_owned(),
             Self::ZeroTime => "remove the key or write \"0s\"".to_owned(),
             Self::Text(text) => format!("remove the key or write \"{text}\""),
-            Self::One => "remove the key or write 1".to_owned(),
         }
     }
 }

@@ -162,6 +162,10 @@ impl<U: Exchange> Exchange for Recorder<U> {
         self.inner.count(question)
     }
 
+    fn is_down(&self, question: &Question) -> bool {
+        self.inner.is_down(question)
+    }
+
     fn incomplete(&self, upstream: &str) {
         self.inner.incomplete(upstream);
     }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{bootstrap::Finder, error::Failure};
+use super::{Settings, bootstrap::Finder, error::Failure};
 
 /// The addresses of one upstream, shared by all workers.
 #[derive(Clone)]
@@ -20,6 +20,21 @@ impl Addresses {
         match self {
             Self::Fixed(addresses) => addresses.to_vec(),
             Self::Found(finder) => finder.current(),
+        }
+    }
+
+    /// Whether the addresses would be found the same way among the upstreams of `all`.
+    pub(super) fn are_found_by(&self, all: &Settings) -> bool {
+        match self {
+            Self::Fixed(_) => true,
+            Self::Found(finder) => finder.is_guided_by(all),
+        }
+    }
+
+    /// The network is another one: a host name may be looked up again at once.
+    pub(super) fn network_changed(&self) {
+        if let Self::Found(finder) = self {
+            finder.network_changed();
         }
     }
 

@@ -49,6 +49,8 @@ const OTHER_FAMILY: Duration = Duration::from_millis(300);
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// ... up to this, which is the longest that an upstream is missed after the network came back.
 const PAUSE_MAX: Duration = Duration::from_secs(16);
+/// News of another network are the same news for so long.
+const NETWORK_NEWS: Duration = Duration::from_secs(1);
 /// The most addresses taken of each family. More would not be tried within a client's patience.
 const ADDRESSES_MAX: usize = 8;
 /// The most aliases followed in one response.
@@ -63,6 +65,8 @@ pub(super) struct Finder {
     host: Name,
     port: u16,
     servers: Upstreams,
+    /// Those of `servers` that are upstreams themselves.
+    guides: Option<Vec<UpstreamSettings>>,
     state: Mutex<State>,
 }
 
@@ -89,11 +93,8 @@ impl Finder {
         look_up: &LookUp,
         all: &Settings,
     ) -> Result<Self, SetupError> {
-        let servers = if look_up.servers.is_empty() {
-            all.guides()
-        } else {
-            look_up.servers.clone()
-        };
+        let guides = look_up.servers.is_empty().then(|| all.guides());
+        let servers = guides.as_ref().unwrap_or(&look_up.servers).clone();
         if servers.is_empty() {
             return Err(SetupError::NobodyToAsk {
                 upstream: upstream.name.clone(),
@@ -111,8 +112,31 @@ impl Finder {
             host: look_up.host.clone(),
             port: look_up.port,
             servers,
+            guides,
             state: Mutex::default(),
         })
+    }
+
+    /// Whether the same would be asked among the upstreams of `all`.
+    pub(super) fn is_guided_by(&self, all: &Settings) -> bool {
+        self.guides
+            .as_ref()
+            .is_none_or(|guides| *guides == all.guides())
+    }
+
+    /// The network is another one. Every worker says so; once is enough.
+    pub(super) fn network_changed(&self) {
+        let now = clock::instant();
+        let mut state = self.lock();
+        if state
+            .network_since
+            .is_none_or(|since| now >= since + NETWORK_NEWS)
+        {
+            state.network_since = Some(now);
+            state.end_pause();
+            drop(state);
+            self.servers.network_changed();
+        }
     }
 
     /// The addresses that were found last.
@@ -291,7 +315,7 @@ impl Finder {
     #[cfg(test)]
     pub(super) fn expire(&self) {
         let mut state = self.lock();
-        state.pause_until = None;
+        state.end_pause();
         if let Some(known) = &mut state.known {
             known.found_at_s = 0;
             known.life_s = 1;
@@ -390,6 +414,8 @@ struct State {
     /// The last failure, and when the pause after it ends.
     failure: Option<Failure>,
     pause_until: Option<Instant>,
+    /// When the network was seen to be another one.
+    network_since: Option<Instant>,
 }
 
 struct Known {
@@ -445,10 +471,15 @@ impl State {
             found_at_s: now.uptime_s,
             life_s: ttl_s.clamp(LIFE_MIN_S, LIFE_MAX_S),
         });
-        self.failures = 0;
+        self.end_pause();
         self.failure = None;
-        self.pause_until = None;
         changed
+    }
+
+    /// The next who asks may have the host looked up.
+    fn end_pause(&mut self) {
+        self.failures = 0;
+        self.pause_until = None;
     }
 
     /// Notes a failure. The pause is up to half as long again, by `chance` of [`JITTER_STEPS`], so

@@ -32,29 +32,51 @@ pub struct Route {
     pub upstreams: Vec<String>,
 }
 
-/// How an upstream is chosen.
+/// How an upstream is chosen. Whatever the strategy, one that is known to be down is asked when
+/// nobody else is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// The first that answers, in the order of the configuration file.
+    /// The one that answers fastest.
     #[default]
+    Fastest,
+    /// The first of the configuration file.
     Ordered,
+    /// One at random for each question, in proportion to the weights.
+    Weighted,
+    /// For each registrable domain always the same operator, so that none sees everything.
+    Spread,
+}
+
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Fastest, Self::Ordered, Self::Weighted, Self::Spread];
+
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Fastest => "fastest",
+            Self::Ordered => "ordered",
+            Self::Weighted => "weighted",
+            Self::Spread => "spread",
+        }
+    }
 }
 
 impl Settings {
     /// The upstreams that may be asked for the addresses of the others: they need no look-up
-    /// themselves, and no route says what else they are for.
+    /// themselves, and are asked for all names, not only for those of a route.
     #[must_use]
     pub fn guides(&self) -> Vec<UpstreamSettings> {
-        let routed = |name: &String| {
-            self.routes
-                .iter()
-                .any(|route| route.upstreams.contains(name))
+        let is_routed = |upstream: &UpstreamSettings| {
+            let mut routes = self.routes.iter();
+            routes.any(|route| route.upstreams.contains(&upstream.name))
         };
-        let guides = self.upstreams.iter();
-        guides
-            .filter(|upstream| upstream.look_up.is_none() && !routed(&upstream.name))
-            .cloned()
-            .collect()
+        let all_routed = self.upstreams.iter().all(is_routed);
+        let is_guide = |upstream: &&UpstreamSettings| {
+            upstream.look_up.is_none() && (all_routed || !is_routed(upstream))
+        };
+        self.upstreams.iter().filter(is_guide).cloned().collect()
     }
 }
 
@@ -80,7 +102,8 @@ pub struct UpstreamSettings {
     /// SHA-256 digests of subject public key infos, one of which the chain's leaf (or, for stamps,
     /// any certificate of the chain by its to-be-signed octets) must have; empty means no pins.
     pub pins: Vec<Pin>,
-    /// Share of the traffic under the strategy `weighted`.
+    /// Share of the traffic under [`Strategy::Weighted`]; 0 for one that is asked when the others
+    /// fail.
     pub weight: u32,
 }
 

@@ -9,6 +9,7 @@ use std::{
 /// Every room and its floor.
 const FLOORS: &[(&str, u8)] = &[
     ("clock", 0),
+    ("durable", 0),
     ("entropy", 0),
     ("metrics", 0),
     ("wire", 0),

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod doh;
+mod network;
 mod plain;
 mod quic;
 mod select;

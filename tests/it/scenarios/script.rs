@@ -116,6 +116,10 @@ impl Exchange for Script {
         self.names.len()
     }
 
+    fn is_down(&self, _: &Question) -> bool {
+        false
+    }
+
     fn incomplete(&self, upstream: &str) {
         self.blamed.lock().unwrap().push(upstream.to_owned());
     }
