@@ -50,6 +50,9 @@ impl Settings {
             if !entry.addresses.is_empty() {
                 writeln!(out, "addresses = {}", list(&entry.addresses))?;
             }
+            if !entry.bootstrap.is_empty() {
+                writeln!(out, "bootstrap = {}", list(&entry.bootstrap))?;
+            }
             if let Some(file) = &entry.ca {
                 writeln!(out, "ca = {}", quoted(&file.path.to_string_lossy()))?;
             }

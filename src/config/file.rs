@@ -90,6 +90,8 @@ pub(super) struct Upstream {
     pub(super) server_name: Key<String>,
     /// Where it is, so that its host name needs no lookup.
     pub(super) addresses: List<IpAddr>,
+    /// Who is asked for the addresses of its host name; default the other upstreams.
+    pub(super) bootstrap: List<String>,
     /// PEM file with roots trusted for this upstream beside the public ones.
     pub(super) ca: Key<PathBuf>,
     /// `sha256/` and the base64 digest of a public key, one of which must match.
@@ -212,6 +214,7 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             name: upstream.text("name", "office", filled),
             server_name: upstream.text("server_name", "dns.example", filled),
             addresses: upstream.texts("addresses", "192.0.2.1", address),
+            bootstrap: upstream.texts("bootstrap", "9.9.9.9", filled),
             ca: upstream.text("ca", "ca.pem", path),
             pin: upstream.texts("pin", "sha256/…", filled),
             weight: upstream.count("weight", u64::from(u32::MAX)),

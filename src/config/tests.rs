@@ -465,8 +465,38 @@ fn each_mistake_is_told_with_line_key_and_remedy() {
         ),
         (
             "[[upstream]]\nurl = \"tls://dns.example\"",
-            "2:7: `upstream.addresses`: the addresses of \"dns.example\" are not known here; add \
-             `addresses = [\"...\"]`",
+            "2:7: `upstream.url`: the addresses of dns.example. must be looked up, and no upstream \
+             can be asked that needs no look-up itself; add bootstrap = [\"9.9.9.9\"], or \
+             `addresses`",
+        ),
+        (
+            // One that routes name is asked for nothing else.
+            "[[upstream]]\nurl = \"tls://dns.example\"\n[[upstream]]\nurl = \"192.0.2.1\"\n\
+             [[route]]\nzones = [\"lan\"]\nupstreams = [\"192.0.2.1\"]",
+            "2:7: `upstream.url`: the addresses of dns.example. must be looked up, and no upstream \
+             can be asked that needs no look-up itself; add bootstrap = [\"9.9.9.9\"], or \
+             `addresses`",
+        ),
+        (
+            "[[upstream]]\nurl = \"tls://dns.example\"\nbootstrap = [\"tls://other.example\"]",
+            "3:14: `upstream.bootstrap`: to find \"tls://other.example\", somebody else would have \
+             to be asked first; write an address, such as \"9.9.9.9\" or \"tls://1.1.1.1\"",
+        ),
+        (
+            "[listen]\ndns = [\"0.0.0.0:53\"]\n[[upstream]]\nurl = \"udp://127.0.0.1\"",
+            "4:7: `upstream.url`: 127.0.0.1:53 is truename itself (`listen.dns`, line 2), which \
+             would ask itself for ever; name another resolver",
+        ),
+        (
+            "[listen]\ndot = [\"192.168.1.1:853\"]\n[[upstream]]\nurl = \"tls://a.example\"\n\
+             bootstrap = [\"tls://192.168.1.1\"]",
+            "5:14: `upstream.bootstrap`: 192.168.1.1:853 is truename itself (`listen.dot`, line 2), \
+             which would ask itself for ever; name another resolver",
+        ),
+        (
+            "[[upstream]]\nurl = \"udp://127.0.0.1:5300\"",
+            "2:7: `upstream.url`: 127.0.0.1:5300 is truename itself (`listen.dns`), which would ask \
+             itself for ever; name another resolver",
         ),
         (
             "[[upstream]]\nurl = \"quad9\"\npin = [\"abc\"]",
@@ -518,7 +548,8 @@ fn what_is_no_toml_is_told_with_its_line() {
 
 #[test]
 fn all_mistakes_are_told_in_the_order_of_the_file() {
-    let found = complaints("[log]\nlevel = 1\n[cache]\nsize = \"x\"\nfoo = 1\n[names]\nhosts = [\"x\"]\n");
+    let found =
+        complaints("[log]\nlevel = 1\n[cache]\nsize = \"x\"\nfoo = 1\n[names]\nhosts = [\"x\"]\n");
     let lines: Vec<&str> = found
         .iter()
         .filter_map(|complaint| complaint.split(':').nth(1))
