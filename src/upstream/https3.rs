@@ -11,6 +11,7 @@ use super::{
     message::Received,
 };
 use crate::{
+    handler::Transport,
     net::http3::{Connection, Opener},
     wire::{MESSAGE_MAX_OCTETS, Question},
 };
@@ -92,6 +93,7 @@ impl Https3 {
         Ok(Received {
             octets: https2::check_answer(&query, answer)?,
             age_s: https2::age_s(head.headers()),
+            transport: Some(Transport::Http3),
         })
     }
 }

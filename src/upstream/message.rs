@@ -2,7 +2,10 @@
 //!
 //! What is sent is made from the question alone, so nothing of the client can leak.
 
-use crate::wire::{HEADER_OCTETS, Question, rtype};
+use crate::{
+    handler::Transport,
+    wire::{HEADER_OCTETS, Question, rtype},
+};
 
 /// The UDP payload size we offer: it fits any IPv6 path unfragmented (DNS flag day 2020).
 pub(super) const UDP_PAYLOAD_OCTETS: u16 = 1232;
@@ -31,12 +34,18 @@ pub(super) struct Received {
     pub(super) octets: Vec<u8>,
     /// How long an HTTP cache on the way has kept it, in seconds.
     pub(super) age_s: u32,
+    /// How it travelled, if not as the upstream is written down.
+    pub(super) transport: Option<Transport>,
 }
 
 impl Received {
     /// A response that no cache on the way can have kept.
     pub(super) const fn fresh(octets: Vec<u8>) -> Self {
-        Self { octets, age_s: 0 }
+        Self {
+            octets,
+            age_s: 0,
+            transport: None,
+        }
     }
 }
 

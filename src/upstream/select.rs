@@ -18,7 +18,7 @@ use super::{
     error::Failure,
     health::Health,
     life::Life,
-    message::{self, Received},
+    message,
     pool::Pool,
     race::Race,
     routes::Routes,
@@ -192,6 +192,16 @@ impl Upstreams {
             match &upstream.way {
                 Way::Datagrams(udp) => udp.network_changed(),
                 Way::Connections(pool) => pool.network_changed(),
+            }
+        }
+    }
+
+    /// Takes all connections out of use, as if each had been idle for long.
+    #[cfg(test)]
+    pub(super) fn lose_connections(&self) {
+        for upstream in &self.upstreams {
+            if let Way::Connections(pool) = &upstream.way {
+                pool.lose_connections();
             }
         }
     }
@@ -534,11 +544,11 @@ impl Upstream {
             Way::Connections(pool) => pool.exchange(question, tries).await,
         };
         match received {
-            Ok(Received { octets, age_s }) => Ok(Exchanged {
-                octets,
-                age_s,
+            Ok(received) => Ok(Exchanged {
+                octets: received.octets,
+                age_s: received.age_s,
                 upstream: Arc::clone(&self.profile.name),
-                transport: self.profile.transport,
+                transport: received.transport.unwrap_or(self.profile.transport),
             }),
             Err(failure) => Err(self.error(failure)),
         }
