@@ -119,8 +119,8 @@ impl Pool {
             (Some(asked), outcome)
         });
         let mut may_repeat = true;
-        // Whether the network changed meanwhile; then silence is nobody's fault.
-        let mut moved = false;
+        // Whether the first connection's own silence made us ask again.
+        let mut suspected = false;
         // The youngest that is known not to do.
         let mut lost = first.number;
         let mut watching = reused || first.is_early();
@@ -139,7 +139,7 @@ impl Pool {
                     Ok(response) => {
                         let by_first = connection.is_some_and(|it| Arc::ptr_eq(&it, &first));
                         if !by_first && first.life.of_connection() == heard {
-                            if !moved {
+                            if suspected {
                                 first.kept_silent();
                             }
                             self.0.retire(&first);
@@ -147,6 +147,8 @@ impl Pool {
                         return Ok(response);
                     }
                     Err(failure) => {
+                        // What has ended is not silent.
+                        suspected = false;
                         let mut was_early = false;
                         let mut attempt = Attempt::First;
                         if let (true, Some(connection)) = (failure.is_of_connection(), connection) {
@@ -173,11 +175,12 @@ impl Pool {
                     if suspect {
                         self.0.make_room(&first);
                     }
+                    suspected = suspect;
                     suspect.then_some(Attempt::Again)
                 }
                 Ok(()) = network.changed() => {
                     watching = false;
-                    moved = true;
+                    suspected = false;
                     tries.take().then_some(Attempt::First)
                 }
             };
