@@ -378,6 +378,14 @@ impl Upstreams {
         self.retry_now();
     }
 
+    /// Takes all connections out of use, as if each had been idle for long.
+    #[cfg(test)]
+    pub(super) fn lose_connections(&self) {
+        for upstream in &self.0.upstreams {
+            upstream.lose_connections();
+        }
+    }
+
     /// Treats a sleep of this machine as a change of its network. Each exchange looks by itself,
     /// so that the first one after a sleep does not wait for somebody to notice.
     pub fn look_for_sleep(&self) {
