@@ -93,8 +93,8 @@ where
 }
 
 fn read(line: &[u8]) -> Result<Command, String> {
-    let request: Request = serde_json::from_slice(line)
-        .map_err(|error| format!("the request is none: {error}"))?;
+    let request: Request =
+        serde_json::from_slice(line).map_err(|error| format!("the request is none: {error}"))?;
     if request.version == VERSION {
         Ok(request.command)
     } else {

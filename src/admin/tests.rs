@@ -101,7 +101,10 @@ fn what_is_asked_is_answered() {
     let command = Command::Flush {
         name: Some("example.com".to_owned()),
     };
-    assert_eq!(ask(&served.path(), command).unwrap(), flushed("example.com"));
+    assert_eq!(
+        ask(&served.path(), command).unwrap(),
+        flushed("example.com")
+    );
     let refused = ask(&served.path(), Command::Reload).unwrap_err();
     assert_eq!(refused.to_string(), "not here");
 }
@@ -121,7 +124,10 @@ fn nonsense_is_told_so_and_goes_no_further() {
     let served = Served::start();
     for (octets, why) in [
         (&b"hello\n"[..], "the request is none"),
-        (b"{\"version\":1,\"command\":\"explode\"}\n", "the request is none"),
+        (
+            b"{\"version\":1,\"command\":\"explode\"}\n",
+            "the request is none",
+        ),
         (b"{\"version\":2,\"command\":\"status\"}\n", "has version 2"),
         (b"{\"version\":1,\"command\":\"status\"}", "no line"),
         (&[b'x'; 5_000], "longer than 4096 octets"),

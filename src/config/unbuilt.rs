@@ -37,7 +37,6 @@ pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("names.rebinding_protection", Off::False),
     ("names.rebinding_allow", Off::EmptyList),
     ("admin.http", Off::EmptyList),
-    ("admin.socket", Off::Nothing),
     ("log.queries", Off::Text("off")),
 ];
 
