@@ -3,12 +3,13 @@
 
 use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 use tracing::{debug, error, info, warn};
 
 use super::Parts;
 
 use crate::{
+    admin,
     anchors::{
         self, CLOCK_FLOOR_UNIX_S, Change, Event, Keeper, ReadError, STATE_FILE, Source, store,
     },
@@ -36,6 +37,8 @@ pub(super) struct AnchorKeeper {
     base: dnssec::Settings,
     /// What was last said about writing the state file.
     complained: Option<String>,
+    /// How the anchors stand, for whoever shows them.
+    shown: watch::Sender<Vec<admin::Anchor>>,
 }
 
 impl AnchorKeeper {
@@ -63,6 +66,7 @@ impl AnchorKeeper {
             state_file,
             base: base(settings),
             complained: None,
+            shown: watch::Sender::default(),
         };
         read.seed(settings)?;
         Ok(read)
@@ -204,8 +208,14 @@ impl AnchorKeeper {
         }
     }
 
+    /// How the anchors stand, now and whenever that changes.
+    pub(super) fn shown(&self) -> watch::Receiver<Vec<admin::Anchor>> {
+        self.shown.subscribe()
+    }
+
     /// Writes the state file; failing is said once for each reason.
     fn save(&mut self) {
+        self.shown.send_replace(show(&self.keeper));
         match store::save(&self.state_file, &self.keeper) {
             Ok(()) => self.complained = None,
             Err(error) => {
@@ -225,6 +235,19 @@ impl AnchorKeeper {
 /// When a file with anchors cannot be read.
 pub fn validator_settings(settings: &Settings) -> Result<dnssec::Settings, ReadError> {
     AnchorKeeper::read(settings).map(|keeper| keeper.settings())
+}
+
+fn show(keeper: &Keeper) -> Vec<admin::Anchor> {
+    let keys = keeper
+        .points()
+        .flat_map(|(zone, point)| point.keys.iter().map(move |tracked| (zone, tracked)));
+    keys.map(|(zone, tracked)| admin::Anchor {
+        zone: zone.to_string(),
+        key_tag: tracked.key.tag(),
+        state: tracked.state.label().to_owned(),
+        trusted: tracked.state.is_trusted(),
+    })
+    .collect()
 }
 
 /// What the operator decides, without anchors.

@@ -11,6 +11,7 @@ mod anchors;
 mod cache_file;
 mod certificate;
 mod changes;
+mod control;
 mod descriptors;
 mod log;
 mod network;
@@ -31,8 +32,10 @@ use tokio::{
 
 use crate::{
     access::Access,
+    admin::SocketError,
     anchors::ReadError,
     certificates::CertificateError,
+    clock,
     config::{self, LoadError, Options, Settings, Surroundings},
     handler::Transport,
     listener::{self, BindError},
@@ -45,6 +48,7 @@ pub use anchors::validator_settings;
 use anchors::AnchorKeeper;
 use cache_file::CacheFile;
 use certificate::Keeper;
+use control::{Control, LastReload};
 use descriptors::Descriptors;
 use running::Running;
 use signals::Signals;
@@ -75,6 +79,9 @@ pub enum Error {
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Another truename answers at the control socket.
+    #[error(transparent)]
+    Control(#[from] SocketError),
     /// Upstreams cannot be set up.
     #[error(transparent)]
     Upstreams(#[from] SetupError),
@@ -108,6 +115,8 @@ pub(in crate::app) struct Parts {
     pub(in crate::app) upstreams: watch::Receiver<Arc<Upstreams>>,
     /// Where truename listens, in the order in which transports are listed to people.
     pub(in crate::app) listening: watch::Receiver<Vec<(Transport, SocketAddr)>>,
+    /// What came of the last reload; `None` before the first.
+    pub(in crate::app) last_reload: watch::Receiver<Option<LastReload>>,
     /// To the main thread.
     pub(in crate::app) commands: mpsc::Sender<Command>,
 }
@@ -117,6 +126,7 @@ pub(in crate::app) struct Parts {
 /// # Errors
 /// When it cannot start; afterwards only when a worker fails.
 pub fn run(options: &Options) -> Result<(), Error> {
+    let started = clock::instant();
     let surroundings = Surroundings::read();
     let settings = config::load(options, &surroundings)?;
     let _log = log::start(settings.log);
@@ -145,6 +155,8 @@ pub fn run(options: &Options) -> Result<(), Error> {
         (None, None)
     };
     let anchors = AnchorKeeper::start(&settings)?;
+    // The anchors' keeper made the state directory, in which it is.
+    let control_socket = control::bind(&settings)?;
     let dnssec_line = if settings.dnssec.validate {
         anchors.describe()
     } else {
@@ -174,6 +186,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let (upstreams, upstreams_seen) = watch::channel(asked);
     let (current, settings_seen) = watch::channel(Arc::new(settings));
     let (listening, listening_seen) = watch::channel(bound.addresses());
+    let (last_reload, last_reload_seen) = watch::channel(None);
     let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
     let parts = Parts {
         resolver,
@@ -181,6 +194,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         settings: settings_seen,
         upstreams: upstreams_seen,
         listening: listening_seen,
+        last_reload: last_reload_seen,
         commands,
     };
     let (network, network_seen) = watch::channel(network::Seen::default());
@@ -207,6 +221,18 @@ pub fn run(options: &Options) -> Result<(), Error> {
     runtime.spawn(hangup.forward(parts.commands.clone()));
     runtime.spawn(network::watch(network));
     runtime.spawn(systemd::tell_status(parts.clone()));
+    if let Some(bound) = control_socket {
+        let control = Control {
+            parts: parts.clone(),
+            started,
+            anchors: anchors.shown(),
+            saver: cache_file
+                .as_ref()
+                .map(CacheFile::saver)
+                .unwrap_or_default(),
+        };
+        runtime.spawn(control::serve(bound, control));
+    }
     runtime.spawn(anchors::keep(anchors, parts.clone()));
     receipt::listening(&listening.borrow());
 
@@ -220,6 +246,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         keeper,
         upstreams,
         _listening: listening,
+        last_reload,
         commanded,
         stop,
         ended,

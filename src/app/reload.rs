@@ -7,13 +7,14 @@ use rustls::sign::CertifiedKey;
 use tracing::{error, info, warn};
 
 use super::{
-    Error, anchors,
+    Error, LastReload, anchors,
     changes::{Change, changes, in_force},
     running::{Running, replace_certificate},
     systemd,
 };
 use crate::{
     access::Access,
+    clock,
     config::{self, Settings},
     upstream::Upstreams,
 };
@@ -42,6 +43,10 @@ impl Running<'_> {
             }
         };
         systemd::ready();
+        self.last_reload.send_replace(Some(LastReload {
+            at: clock::instant(),
+            outcome: outcome.clone(),
+        }));
         outcome
     }
 

@@ -10,8 +10,8 @@ use tokio::{
 use tracing::{error, info};
 
 use super::{
-    Command, Error, Parts, certificate::Keeper, descriptors::Descriptors, receipt, signals::Stop,
-    systemd,
+    Command, Error, LastReload, Parts, certificate::Keeper, descriptors::Descriptors, receipt,
+    signals::Stop, systemd,
 };
 use crate::{
     config::{Options, Settings, Surroundings},
@@ -36,6 +36,7 @@ pub(super) struct Running<'a> {
     pub(super) keeper: Option<Keeper>,
     pub(super) upstreams: watch::Sender<Arc<Upstreams>>,
     pub(super) _listening: watch::Sender<Vec<(Transport, SocketAddr)>>,
+    pub(super) last_reload: watch::Sender<Option<LastReload>>,
     pub(super) commanded: mpsc::Receiver<Command>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) ended: mpsc::Receiver<()>,

@@ -16,8 +16,6 @@ use super::{problem::Collector, values};
 /// What may stand at a key whose feature is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Off {
-    /// Nothing: the key itself asks for it.
-    Nothing,
     /// `false`.
     False,
     /// `[]`.
@@ -99,7 +97,6 @@ impl Off {
 
     fn advice(self) -> String {
         match self {
-            Self::Nothing => "remove the key".to_owned(),
             Self::False => "remove the key or write false".to_owned(),
             Self::EmptyList => "remove the key or write []".to_owned(),
             Self::ZeroTime => "remove the key or write \"0s\"".to_owned(),
