@@ -111,6 +111,7 @@ rebinding_allow = []
 
 [admin]
 http = []
+socket = "run/control.sock"
 
 [state]
 directory = "state"
@@ -138,7 +139,6 @@ ttl = "5m"
 
 [admin]
 http = ["127.0.0.1:8053"]
-socket = "truename.sock"
 
 [log]
 queries = "all"
@@ -193,6 +193,10 @@ fn the_whole_configuration_is_read() {
         settings.cache_file.as_deref(),
         Some(Path::new("/etc/truename/state/cache.bin")),
         "seen from the state directory"
+    );
+    assert_eq!(
+        settings.admin_socket.as_deref(),
+        Some(Path::new("/etc/truename/state/run/control.sock"))
     );
     assert_eq!(settings.upstream.timeout, Duration::from_secs(4));
     let [office] = settings.upstream.upstreams.as_slice() else {
@@ -620,7 +624,7 @@ fn the_effective_configuration_says_the_same_again() {
     for text in [
         "",
         BUILT,
-        "[listen]\ndoq = []\n[access]\nallow = [\"all\"]\n",
+        "[listen]\ndoq = []\n[access]\nallow = [\"all\"]\n[admin]\nsocket = \"\"\n",
     ] {
         let first = parse_file(text).unwrap();
         let again = parse_file(&first.effective()).unwrap();
@@ -631,9 +635,37 @@ fn the_effective_configuration_says_the_same_again() {
         assert_eq!(again.upstream, first.upstream);
         assert_eq!(again.cache, first.cache);
         assert_eq!(again.cache_file, first.cache_file);
+        assert_eq!(again.admin_socket, first.admin_socket);
         assert_eq!(again.state_directory, first.state_directory);
         assert_eq!(again.log, first.log);
     }
+}
+
+#[test]
+fn the_control_socket_is_found_in_a_broken_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("truename.toml");
+    let options = Options {
+        config: Some(path.clone()),
+        ..Options::default()
+    };
+    let find = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        admin_socket(&options, &home()).unwrap()
+    };
+    let within = |name: &str| Some(directory.path().join(name));
+    let state = "[state]\ndirectory = \"state\"\n";
+    assert_eq!(find(state), within("state/truename.sock"));
+    let broken = format!("{state}[admin]\nsocket = \"a.sock\"\n[cache]\nsiez = 1\nsize = \"x\"\n");
+    assert_eq!(find(&broken), within("state/a.sock"));
+    assert_eq!(find(&format!("{broken}dns = [[\n")), within("state/a.sock"));
+    assert_eq!(find("[admin]\nsocket = \"\"\n"), None);
+    assert_eq!(
+        find("[admin]\nsocket = \"/run/a.sock\"\n"),
+        Some("/run/a.sock".into())
+    );
+    std::fs::remove_file(&path).unwrap();
+    assert!(admin_socket(&options, &home()).is_err());
 }
 
 #[test]
