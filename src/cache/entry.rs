@@ -6,6 +6,10 @@
 
 use crate::wire::Records;
 
+/// The number of this layout, in files of entries. Another layout, another meaning of a field or
+/// another rule of what may be stored is another number.
+pub(super) const LAYOUT: u16 = 1;
+
 /// Octets of the fixed head.
 const HEAD_OCTETS: usize = 14;
 /// Octets of one form's counts: answers, authorities, records' octets, TTL offsets.
@@ -17,6 +21,7 @@ const FLAG_FAILURE: u8 = 0x04;
 const FLAG_EDE: u8 = 0x08;
 /// Set by the cache when the entry is read; cleared when eviction passes it.
 const FLAG_VISITED: u8 = 0x80;
+const FLAGS_ALL: u8 = FLAG_SECURE | FLAG_TWO_FORMS | FLAG_FAILURE | FLAG_EDE | FLAG_VISITED;
 
 /// What is to be stored: a finished answer to one question.
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +124,17 @@ impl Stored {
         Some(Self(out.into_boxed_slice()))
     }
 
+    /// Takes octets that an entry once had, stored at `stored_s`; `None` when their parts do not fill
+    /// them exactly. What the parts say is not looked at.
+    pub(super) fn unpack(octets: &[u8], stored_s: u32) -> Option<Self> {
+        if !Entry(octets).is_whole() {
+            return None;
+        }
+        let mut octets: Box<[u8]> = Box::from(octets);
+        *octets.first_chunk_mut()? = stored_s.to_be_bytes();
+        Some(Self(octets))
+    }
+
     /// The answer.
     #[must_use]
     pub fn entry(&self) -> Entry<'_> {
@@ -154,6 +170,27 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn to_stored(&self) -> Stored {
         Stored(Box::from(self.0))
+    }
+
+    /// All of its octets.
+    pub(super) fn octets(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whether its parts fill its octets exactly, and none is of an unknown kind.
+    fn is_whole(&self) -> bool {
+        if self.0.len() < HEAD_OCTETS || self.0.get(9).is_none_or(|flags| flags & !FLAGS_ALL != 0) {
+            return false;
+        }
+        let end = self.forms_end();
+        let tail = self.0.get(end..);
+        match tail {
+            Some(tail) if self.has(FLAG_EDE) => tail
+                .get(2..)
+                .is_some_and(|text| str::from_utf8(text).is_ok()),
+            Some(tail) => tail.is_empty(),
+            None => false,
+        }
     }
 
     /// The key it is stored under.
@@ -208,12 +245,8 @@ impl<'a> Entry<'a> {
         if !self.has(FLAG_EDE) {
             return None;
         }
-        let mut at = self.key_start() + self.key_len();
-        for index in 0..=usize::from(self.has(FLAG_TWO_FORMS)) {
-            let (records, offsets) = self.form_sizes(index);
-            at += records + 2 * offsets;
-        }
-        let (code, text) = self.0.get(at..)?.split_first_chunk::<2>()?;
+        let tail = self.0.get(self.forms_end()..)?;
+        let (code, text) = tail.split_first_chunk::<2>()?;
         Some((u16::from_be_bytes(*code), std::str::from_utf8(text).ok()?))
     }
 
@@ -246,6 +279,16 @@ impl<'a> Entry<'a> {
 
     fn key_start(&self) -> usize {
         HEAD_OCTETS + FORM_OCTETS * (1 + usize::from(self.has(FLAG_TWO_FORMS)))
+    }
+
+    /// Where the last form ends.
+    fn forms_end(&self) -> usize {
+        let mut at = self.key_start() + self.key_len();
+        for index in 0..=usize::from(self.has(FLAG_TWO_FORMS)) {
+            let (records, offsets) = self.form_sizes(index);
+            at += records + 2 * offsets;
+        }
+        at
     }
 
     /// Octets of records and number of TTL offsets of the form at `index`.

@@ -5,11 +5,14 @@
 //! with and without DO, so a hit copies and patches but encodes nothing. The cache is bounded by
 //! octets and split into shards, each under a lock that is held for one look-up.
 //!
-//! It knows keys, octets, expiry and `now`; not DNS messages, not DNSSEC, not who asks. Times are
+//! It knows keys, octets, expiry and `now`; not DNSSEC, not who asks, and DNS messages only where
+//! [`file`] checks octets that come from a disk. Times are
 //! seconds of monotonic uptime ([`crate::clock::Now::uptime_s`]), so that a step of the wall clock
 //! makes nothing younger. RFC 2308 (negative answers), RFC 9520 (failures).
 
 mod entry;
+pub mod file;
+mod restore;
 mod settings;
 mod shard;
 #[cfg(test)]
@@ -27,6 +30,13 @@ use shard::Shard;
 const SHARD_OCTETS_MIN: usize = 256 * 1024;
 /// Shards at most; enough that two workers rarely meet at one lock.
 const SHARDS_MAX: usize = 64;
+
+/// Where a walk through the entries stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    shard: usize,
+    slot: usize,
+}
 
 /// The cache all listeners and workers share.
 #[derive(Debug)]
@@ -104,6 +114,26 @@ impl Cache {
                 visit(entry);
             }
         }
+    }
+
+    /// Passes entries from `place` on to `visit` until that says no, one shard locked at a time and
+    /// the rest of the shard left for the next call; whether there are more. An entry that is stored
+    /// or moved between two calls may be passed twice or not at all.
+    fn visit_from(&self, place: &mut Place, mut visit: impl FnMut(Entry<'_>) -> bool) -> bool {
+        while let Some(shard) = self.shards.get(place.shard) {
+            let shard = lock(shard);
+            while let Some((at, entry)) = shard.entry_from(place.slot) {
+                place.slot = at + 1;
+                if !visit(entry) {
+                    return true;
+                }
+            }
+            *place = Place {
+                shard: place.shard + 1,
+                slot: 0,
+            };
+        }
+        false
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {

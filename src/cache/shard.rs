@@ -115,6 +115,13 @@ impl Shard {
         self.slots.iter().flatten().map(Stored::entry)
     }
 
+    /// The first entry at or behind the place `at`, and its place.
+    pub(super) fn entry_from(&self, at: usize) -> Option<(usize, Entry<'_>)> {
+        let slots = self.slots.iter().enumerate().skip(at);
+        let mut entries = slots.filter_map(|(at, slot)| Some((at, slot.as_ref()?.entry())));
+        entries.next()
+    }
+
     fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
         self.table
             .find(hash, |&number| key_of(&self.slots, number) == key)

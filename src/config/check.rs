@@ -16,7 +16,7 @@ use super::{
     upstreams::{self, Draft, Places},
     values,
 };
-use crate::{access, cache, listener, upstream};
+use crate::{access, cache, listener, names, upstream};
 
 /// The upstreams when none are configured: both validate, filter no names but (quad9) malware,
 /// and have IPv4 and IPv6 addresses in the catalogue.
@@ -80,6 +80,7 @@ pub(super) fn check(
         upstream_entries,
         cache: cache(file.cache, problems),
         dnssec: dnssec(file.dnssec, &routes, &base, problems),
+        names: names(&file.names, &routes),
         state_directory: file.state.directory.map_or_else(
             || surroundings.default_state_directory(),
             |directory| base.join(directory.value),
@@ -262,6 +263,17 @@ fn dnssec(
         unvalidated_zones: routes::zones(routes, false),
         sha1: written.sha1.map_or(default.sha1, |flag| flag.value),
         skew,
+    }
+}
+
+fn names(written: &file::Names, routes: &[Route]) -> names::Settings {
+    let default = names::Settings::default();
+    let special_use = written.special_use.as_ref();
+    let mut routed = routes::zones(routes, true);
+    routed.extend(routes::zones(routes, false));
+    names::Settings {
+        special_use: special_use.map_or(default.special_use, |flag| flag.value),
+        routed,
     }
 }
 

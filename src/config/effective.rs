@@ -101,6 +101,9 @@ impl Settings {
         let skew = values::duration_text(self.dnssec.skew);
         writeln!(out, "skew = {}", quoted(&skew))?;
 
+        writeln!(out, "\n[names]")?;
+        writeln!(out, "special_use = {}", self.names.special_use)?;
+
         writeln!(out, "\n[state]")?;
         let directory = self.state_directory.to_string_lossy();
         writeln!(out, "directory = {}", quoted(&directory))?;

@@ -38,6 +38,7 @@ pub(super) struct File {
     pub(super) cache: Cache,
     pub(super) routes: Vec<Written<Route>>,
     pub(super) dnssec: Dnssec,
+    pub(super) names: Names,
     pub(super) state: State,
     pub(super) log: Log,
 }
@@ -142,6 +143,13 @@ pub(super) struct Dnssec {
     pub(super) skew: Key<Duration>,
 }
 
+/// `[names]`: names answered here. Live.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    /// Whether special-use names (RFC 6761 and its kin) are not forwarded; default true.
+    pub(super) special_use: Key<bool>,
+}
+
 /// `[state]`. Restart.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
@@ -234,6 +242,14 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             sha1: dnssec.flag("sha1"),
             skew: dnssec.text("skew", "5m", whole_seconds),
         }),
+        names: root.table("names", |names| {
+            names.texts("hosts", "/etc/hosts", path);
+            names.flag("rebinding_protection");
+            names.texts("rebinding_allow", "plex.direct", filled);
+            Names {
+                special_use: names.flag("special_use"),
+            }
+        }),
         state: root.table("state", |state| State {
             directory: state.text("directory", "/var/lib/truename", path),
         }),
@@ -255,12 +271,6 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
 /// The tables of which nothing is built yet: their keys are known and their types checked, so that
 /// a spelling mistake is told apart from a missing feature. What they ask for, `unbuilt` refuses.
 fn read_unbuilt(root: &mut Table<'_, '_, '_>) {
-    root.table("names", |names| {
-        names.texts("hosts", "/etc/hosts", path);
-        names.flag("special_use");
-        names.flag("rebinding_protection");
-        names.texts("rebinding_allow", "plex.direct", filled);
-    });
     root.tables("record", |record| {
         record.text("name", "nas.lan", filled);
         record.text("type", "A", filled);

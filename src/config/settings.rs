@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::problem::Place;
-use crate::{access, cache, dnssec, listener, upstream, wire::Name};
+use crate::{access, cache, dnssec, listener, names, upstream, wire::Name};
 
 /// The checked configuration: each room's settings, and what the app itself needs.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Settings {
     pub cache: cache::Settings,
     /// How answers are validated.
     pub dnssec: DnssecSettings,
+    /// Which names are answered without upstreams.
+    pub names: names::Settings,
     /// The directory for what outlives the process. It need not exist yet.
     pub state_directory: PathBuf,
     /// What is logged.

@@ -136,7 +136,6 @@ file = "cache.bin"
 
 [names]
 hosts = ["/etc/hosts"]
-special_use = true
 rebinding_protection = true
 rebinding_allow = ["plex.direct"]
 
@@ -186,6 +185,12 @@ fn the_whole_configuration_is_read() {
             sha1: true,
             skew: Duration::from_secs(60),
         }
+    );
+    assert!(!settings.names.special_use);
+    let routed = ["lab.example", "corp.example", "168.192.in-addr.arpa"];
+    assert_eq!(
+        settings.names.routed,
+        routed.map(|zone| Name::parse(zone).unwrap())
     );
     let files = settings.tls.files.as_ref().unwrap();
     assert_eq!(files.certificate, Path::new("/etc/truename/fullchain.pem"));

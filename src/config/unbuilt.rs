@@ -39,7 +39,6 @@ pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("cache.prefetch", Off::False),
     ("cache.file", Off::Nothing),
     ("names.hosts", Off::EmptyList),
-    ("names.special_use", Off::False),
     ("names.rebinding_protection", Off::False),
     ("names.rebinding_allow", Off::EmptyList),
     ("admin.http", Off::EmptyList),

@@ -16,6 +16,7 @@ use crate::{
 use super::{
     Shared,
     fetch::Fetcher,
+    local,
     scrub::{ALIASES_MAX, scrub},
     validate,
 };
@@ -75,9 +76,10 @@ impl<U: Exchange> Driver<U> {
         let mut followed = vec![question.name.clone()];
         let mut aliases = 0;
         loop {
-            let link = match &self.dnssec {
-                Some(settings) => self.judged(&asked, settings).await?,
-                None => self.unjudged(&asked).await?,
+            let link = match (self.here(&asked), &self.dnssec) {
+                (Some(link), _) => link,
+                (None, Some(settings)) => self.judged(&asked, settings).await?,
+                (None, None) => self.unjudged(&asked).await?,
             };
             aliases += link.aliases;
             whole.take(link.found);
@@ -95,6 +97,24 @@ impl<U: Exchange> Driver<U> {
             followed.push(next.clone());
             asked.name = next;
         }
+    }
+
+    /// What is answered without upstreams: special-use names that an alias leads to leak no more than
+    /// those that are asked for.
+    fn here(&self, question: &Question) -> Option<Link> {
+        let local = self.shared.names.load().answer(question)?;
+        let extended_error = local::explain(&local);
+        Some(Link {
+            aliases: 0,
+            next: None,
+            found: Found {
+                rcode: local.rcode,
+                answer: local.answer,
+                authority: local.authority,
+                extended_error,
+                ..Found::default()
+            },
+        })
     }
 
     async fn unjudged(&self, question: &Question) -> Result<Link, Failure> {

@@ -33,6 +33,7 @@ use crate::{
     clock::Now,
     dnssec::{self, Gaps, KeyCache},
     handler::{Answer, Attempt, Client, Handler},
+    names,
     reply::{self, Failure},
     upstream::Exchange,
     wire::{Name, Query, rtype},
@@ -66,6 +67,8 @@ pub struct Shared {
     broken: Broken,
     /// The validator's settings; `None` when validation is switched off.
     dnssec: ArcSwapOption<dnssec::Settings>,
+    /// The names that are answered here.
+    names: ArcSwap<names::Settings>,
     /// Held to store an answer, and alone to change how answers are judged.
     judging: RwLock<()>,
     /// Reads the clocks.
@@ -95,6 +98,7 @@ impl Shared {
             gaps: RwLock::default(),
             broken: Broken::default(),
             dnssec: ArcSwapOption::from_pointee(dnssec),
+            names: ArcSwap::default(),
             judging: RwLock::default(),
             now: Now::read,
         }
@@ -147,6 +151,14 @@ impl Shared {
         gaps.unwrap_or_else(PoisonError::into_inner).forget(name);
         self.broken.clear();
         self.cache.remove_zone(name);
+    }
+
+    /// Answers these names here from now on. What upstreams said of them is forgotten.
+    pub fn apply_names(&self, settings: names::Settings) {
+        if **self.names.load() != settings {
+            self.names.store(Arc::new(settings));
+            self.flush(&Name::root());
+        }
     }
 
     /// Takes new bounds for the times answers are kept; the cache's size stays.
@@ -340,6 +352,10 @@ impl<U: Exchange> Handler for Resolver<U> {
         });
         if let Some(answer) = hit {
             shared.counters.hits.add();
+            return Attempt::Answered(answer);
+        }
+        if let Some(found) = shared.names.load().answer(&query.question()) {
+            let answer = local::special(&shared.reply, &query, client, &found, &now, out);
             return Attempt::Answered(answer);
         }
         match shared.waiting.enter(client.address.ip()) {

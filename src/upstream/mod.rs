@@ -12,12 +12,14 @@
 //! - `message`: the query's octets, and whether a response belongs to it.
 //! - `life`: what counts as a sign of life; `tries`: the budget of one question; `race`: a few
 //!   futures polled together.
+//! - `eyeballs`: in which order addresses are tried.
 //!
-//! RFCs: 1035, 5452, 6891, 7766, 7830, 7858, 8310, 8467, 8484, 9250.
+//! RFCs: 1035, 5452, 6891, 7766, 7830, 7858, 8310, 8305, 8467, 8484, 9250.
 
 pub mod catalogue;
 mod connection;
 mod error;
+mod eyeballs;
 mod health;
 mod https2;
 mod https3;
@@ -29,6 +31,7 @@ mod race;
 mod routes;
 mod select;
 mod settings;
+mod sockets;
 mod stamp;
 mod stream;
 mod tries;

@@ -27,7 +27,7 @@ use super::{
     udp::{self, Udp},
 };
 use crate::{
-    clock,
+    clock::{self, SleepWatch},
     handler::Transport,
     wire::{CLASS_IN, Name, Question, rcode, rtype},
 };
@@ -57,6 +57,7 @@ pub struct Upstreams {
     routes: Arc<Routes>,
     timeout: Duration,
     udp_sockets_max: usize,
+    sleep: Arc<SleepWatch>,
 }
 
 /// An upstream that cannot be set up. The configuration is at fault.
@@ -180,6 +181,26 @@ impl Upstreams {
             routes,
             timeout,
             udp_sockets_max,
+            sleep: Arc::new(SleepWatch::new(clock::asleep())),
+        }
+    }
+
+    /// Takes note that this machine's network is another one: connections are made anew, queries
+    /// under way are asked again at once, and what was learned of the old network is forgotten.
+    pub fn network_changed(&self) {
+        for upstream in &self.upstreams {
+            match &upstream.way {
+                Way::Datagrams(udp) => udp.network_changed(),
+                Way::Connections(pool) => pool.network_changed(),
+            }
+        }
+    }
+
+    /// Treats a sleep of this machine as a change of its network. Each exchange looks by itself,
+    /// so that the first one after a sleep does not wait for somebody to notice.
+    pub fn look_for_sleep(&self) {
+        if self.sleep.slept(clock::asleep()).is_some() {
+            self.network_changed();
         }
     }
 
@@ -222,6 +243,7 @@ impl Exchange for Upstreams {
         deadline: Instant,
         avoid: Option<&str>,
     ) -> Result<Exchanged, ExchangeError> {
+        self.look_for_sleep();
         let began = clock::instant();
         let deadline = deadline.min(began + self.timeout);
         let tries = Tries::new();
