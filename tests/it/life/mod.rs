@@ -8,8 +8,16 @@
 //! `TRUENAME_BINARY` for a release build and `TRUENAME_LIFE=full` for the long version of
 //! everything; docs/faults.md has the tables and says how they come about.
 
+mod clock;
 mod faults;
+mod kills;
 mod load;
+mod namespaces;
+mod outage;
+mod programs;
+mod reloads;
+mod soak;
+mod table;
 
 use std::{
     env, fs,
@@ -20,7 +28,7 @@ use std::{
 
 use crate::{
     lab::{LabOptions, Transport},
-    process::RunningLab,
+    process::{RunningLab, Truename},
 };
 
 /// How far the labs are away, the nearest first: the nearest is the one that fails.
@@ -47,6 +55,63 @@ fn ms(time: Duration) -> String {
         format!("{ms:.1}")
     } else {
         format!("{ms:.0}")
+    }
+}
+
+/// What a process holds.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    files: usize,
+    threads: usize,
+    resident_kib: u64,
+}
+
+fn held(truename: &Truename) -> Held {
+    let process = format!("/proc/{}", truename.child.id());
+    let count = |what: &str| fs::read_dir(format!("{process}/{what}")).unwrap().count();
+    let status = fs::read_to_string(format!("{process}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let resident = resident.unwrap().trim().trim_end_matches(" kB");
+    Held {
+        files: count("fd"),
+        threads: count("task"),
+        resident_kib: resident.parse().unwrap(),
+    }
+}
+
+impl Held {
+    /// Checks that memory has not grown since: by a tenth at most, which allocators may keep.
+    #[track_caller]
+    fn is_flat(&self, since: &Self) {
+        let limit = since.resident_kib + since.resident_kib / 10;
+        assert!(self.resident_kib <= limit, "{since:?}, then {self:?}");
+    }
+}
+
+/// Random numbers that a seed gives again.
+struct Dice(u64);
+
+impl Dice {
+    /// By `TRUENAME_SEED`, or any; printed, so that what failed can be had again.
+    fn new() -> Self {
+        let asked = env::var("TRUENAME_SEED").ok();
+        let seed = asked.map_or_else(rand::random, |seed| seed.parse().unwrap());
+        note(&format!("TRUENAME_SEED={seed}"));
+        Self(seed)
+    }
+
+    /// One of so many (splitmix64).
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+
+    fn between(&mut self, from: Duration, to: Duration) -> Duration {
+        let range = u64::try_from((to - from).as_micros()).expect("a short time");
+        from + Duration::from_micros(self.below(range.max(1)))
     }
 }
 

@@ -209,6 +209,8 @@ pub(super) struct Setup {
     variables: Vec<(String, PathBuf)>,
     /// What runs the program, such as `ip netns exec`; usually nothing.
     pub(super) through: Vec<String>,
+    /// Where it keeps its state, if not in its own directory.
+    pub(super) state: Option<PathBuf>,
 }
 
 impl Setup {
@@ -218,6 +220,7 @@ impl Setup {
             arguments: Vec::new(),
             variables: Vec::new(),
             through: Vec::new(),
+            state: None,
         }
     }
 
@@ -251,6 +254,8 @@ impl Setup {
 
     /// A command of the program in this directory, without the arguments of [`Self::arguments`].
     pub(super) fn command(&self) -> Command {
+        let state = self.state.clone();
+        let state = state.unwrap_or_else(|| self.path().join("state"));
         let mut words = self.through.iter().map(OsString::from).chain([binary()]);
         let mut command = Command::new(words.next().expect("the program at least"));
         command
@@ -258,7 +263,7 @@ impl Setup {
             .current_dir(self.path())
             .env_clear()
             .env("HOME", self.path())
-            .env("STATE_DIRECTORY", self.path().join("state"))
+            .env("STATE_DIRECTORY", state)
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
@@ -473,7 +478,7 @@ fn connect(server: SocketAddr) -> TcpStream {
 pub(super) const PLAIN: &str = "[listen]\ndns = [\"127.0.0.1:0\"]\ndot = []\ndoq = []\ndoh = []\n";
 
 /// A free port for each transport.
-const EVERYTHING: &str = "[listen]\ndns = [\"127.0.0.1:0\"]\ndot = [\"127.0.0.1:0\"]\n\
+pub(super) const EVERYTHING: &str = "[listen]\ndns = [\"127.0.0.1:0\"]\ndot = [\"127.0.0.1:0\"]\n\
                           doq = [\"127.0.0.1:0\"]\ndoh = [\"127.0.0.1:0\"]\n";
 
 /// Truename on a free port before the lab, over DoT.
