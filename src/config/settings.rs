@@ -22,6 +22,8 @@ pub struct Settings {
     pub upstream_entries: Vec<UpstreamEntry>,
     /// What is kept, and how long.
     pub cache: cache::Settings,
+    /// The file in which answers outlive the process; `None` for no such file.
+    pub cache_file: Option<PathBuf>,
     /// How answers are validated.
     pub dnssec: DnssecSettings,
     /// Which names are answered without upstreams.
@@ -66,6 +68,8 @@ pub struct UpstreamEntry {
     pub ca: Option<NamedFile>,
     /// Its pins, as written.
     pub pins: Vec<String>,
+    /// The weight it was given, if it was.
+    pub weight: Option<u32>,
 }
 
 /// A file that the configuration names.

@@ -182,7 +182,10 @@ impl Udp {
                                 lent.give_back();
                             }
                             if !message::is_truncated(&datagram) {
-                                return Ok(Received::fresh(datagram));
+                                return Ok(Received {
+                                    took: clock::instant() - began,
+                                    ..Received::fresh(datagram)
+                                });
                             }
                             return tcp.exchange(question, tries).await;
                         }
