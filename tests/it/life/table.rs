@@ -192,7 +192,7 @@ impl Row {
                 )
             })
             .collect();
-        let during = asked
+        let asked_first = asked
             .iter()
             .filter(|&&at| (began..ended).contains(&at))
             .count();
