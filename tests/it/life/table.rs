@@ -90,14 +90,18 @@ pub(super) fn measure(
     let ended = Instant::now();
     trouble.end();
     sleep(after);
-    // The load goes on until it is asked again.
+    // The load goes on until it is asked again; in the long version, until it has its share again.
     let is_back = || {
         let asked = &labs.asked_first()[0];
-        asked.iter().any(|&at| at > ended)
+        if is_full() {
+            all_back(asked, [warm, began, ended]).is_some()
+        } else {
+            asked.iter().any(|&at| at > ended)
+        }
     };
     let waiting = Instant::now();
     while !is_back() && waiting.elapsed() < COME_BACK_MAX {
-        sleep(Duration::from_millis(500));
+        sleep(Duration::from_secs(1));
     }
     let outcomes = load.finish();
     let asked = &labs.asked_first()[0];
