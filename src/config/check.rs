@@ -409,6 +409,7 @@ fn cache(written: file::Cache, problems: &mut Collector<'_>) -> cache::Settings 
         ttl_max_s: seconds(&written.max_ttl, default.ttl_max_s),
         negative_ttl_max_s: seconds(&written.max_negative_ttl, default.negative_ttl_max_s),
         serve_stale_s: seconds(&written.serve_stale, default.serve_stale_s),
+        prefetch: written.prefetch.map_or(default.prefetch, |key| key.value),
     };
     if let Some(time) = written.serve_stale
         && time.value > SERVE_STALE_MAX

@@ -94,6 +94,7 @@ impl Settings {
             let file = file.strip_prefix(&self.state_directory).unwrap_or(file);
             writeln!(out, "file = {}", quoted(&file.to_string_lossy()))?;
         }
+        writeln!(out, "prefetch = {}", self.cache.prefetch)?;
 
         writeln!(out, "\n[dnssec]")?;
         writeln!(out, "validate = {}", self.dnssec.validate)?;

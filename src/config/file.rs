@@ -107,7 +107,7 @@ pub(super) struct Forward {
     pub(super) timeout: Key<Duration>,
 }
 
-/// `[cache]`. Size and file: restart; the rest live, for what is stored from then on.
+/// `[cache]`. File: restart. The rest live: the size at once, times for what is stored from then on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cache {
     /// Memory of all entries, octets; 64 KiB to 64 GiB, default 32 MiB.
@@ -124,6 +124,8 @@ pub(super) struct Cache {
     /// File in which answers outlive the process, seen from the state directory; default none, since
     /// it tells which names were asked for. Restart.
     pub(super) file: Key<PathBuf>,
+    /// Whether answers in use are asked for again shortly before they expire; default true.
+    pub(super) prefetch: Key<bool>,
 }
 
 /// One `[[route]]`. Live.
@@ -138,7 +140,7 @@ pub(super) struct Route {
     pub(super) dnssec: Key<bool>,
 }
 
-/// `[dnssec]`: how answers are validated. Live, but for `trust_anchors`: restart.
+/// `[dnssec]`: how answers are validated. Live; answers judged otherwise are forgotten.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dnssec {
     /// Whether answers are validated; default true.
@@ -220,16 +222,14 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             }),
             timeout: forward.text("timeout", "4s", values::duration),
         }),
-        cache: root.table("cache", |cache| {
-            cache.flag("prefetch");
-            Cache {
-                size: cache.size("size", values::size),
-                min_ttl: cache.text("min_ttl", "0s", whole_seconds),
-                max_ttl: cache.text("max_ttl", "1d", whole_seconds),
-                max_negative_ttl: cache.text("max_negative_ttl", "1h", whole_seconds),
-                serve_stale: cache.text("serve_stale", "1d", whole_seconds),
-                file: cache.text("file", "cache.bin", path),
-            }
+        cache: root.table("cache", |cache| Cache {
+            size: cache.size("size", values::size),
+            min_ttl: cache.text("min_ttl", "0s", whole_seconds),
+            max_ttl: cache.text("max_ttl", "1d", whole_seconds),
+            max_negative_ttl: cache.text("max_negative_ttl", "1h", whole_seconds),
+            serve_stale: cache.text("serve_stale", "1d", whole_seconds),
+            file: cache.text("file", "cache.bin", path),
+            prefetch: cache.flag("prefetch"),
         }),
         routes: root.tables("route", |route| Route {
             zones: route.texts("zones", "corp.example", zone),

@@ -93,7 +93,7 @@ min_ttl = "0s"
 max_ttl = "1d"
 max_negative_ttl = "1h"
 serve_stale = "1d"
-prefetch = false
+prefetch = true
 file = "cache.bin"
 
 [dnssec]
@@ -124,7 +124,6 @@ queries = "off"
 /// What the planned configuration's example has beyond that, each with its refusal.
 const WHOLE: &str = r#"
 [cache]
-prefetch = true
 
 [names]
 hosts = ["/etc/hosts"]
@@ -231,7 +230,7 @@ fn every_unbuilt_key_is_refused_by_name() {
     assert_eq!(found.len(), unbuilt::UNBUILT.len(), "{found:#?}");
     assert!(
         found.contains(
-            &"truename.toml:3:12: `cache.prefetch`: not built yet; remove the key or write false"
+            &"truename.toml:6:24: `names.rebinding_protection`: not built yet; remove the key or write false"
                 .to_owned()
         )
     );
@@ -519,12 +518,12 @@ fn what_is_no_toml_is_told_with_its_line() {
 
 #[test]
 fn all_mistakes_are_told_in_the_order_of_the_file() {
-    let found = complaints("[log]\nlevel = 1\n[cache]\nsize = \"x\"\nprefetch = true\nfoo = 1\n");
+    let found = complaints("[log]\nlevel = 1\n[cache]\nsize = \"x\"\nfoo = 1\n[names]\nhosts = [\"x\"]\n");
     let lines: Vec<&str> = found
         .iter()
         .filter_map(|complaint| complaint.split(':').nth(1))
         .collect();
-    assert_eq!(lines, ["2", "4", "5", "6"], "{found:?}");
+    assert_eq!(lines, ["2", "4", "5", "7"], "{found:?}");
 }
 
 #[test]
