@@ -518,7 +518,8 @@ fn what_is_no_toml_is_told_with_its_line() {
 
 #[test]
 fn all_mistakes_are_told_in_the_order_of_the_file() {
-    let found = complaints("[log]\nlevel = 1\n[cache]\nsize = \"x\"\nfoo = 1\n[names]\nhosts = [\"x\"]\n");
+    let found =
+        complaints("[log]\nlevel = 1\n[cache]\nsize = \"x\"\nfoo = 1\n[names]\nhosts = [\"x\"]\n");
     let lines: Vec<&str> = found
         .iter()
         .filter_map(|complaint| complaint.split(':').nth(1))

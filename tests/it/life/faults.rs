@@ -167,6 +167,11 @@ impl Trouble for Failing<'_> {
     fn end(&mut self) {
         self.fault.end(self.lab, DISTANCES[0]);
     }
+
+    // Who left signatures out is asked after others for ten minutes (docs/upstreams.md).
+    fn is_forgotten_soon(&self) -> bool {
+        self.fault != Fault::StripsDnssec
+    }
 }
 
 /// The transports of the three labs, the one that fails first.

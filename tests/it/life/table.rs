@@ -66,6 +66,11 @@ pub(super) trait Trouble {
 
     /// All is well again.
     fn end(&mut self);
+
+    /// Whether the upstream is to be asked first again soon, since nothing is held against it.
+    fn is_forgotten_soon(&self) -> bool {
+        true
+    }
 }
 
 /// Runs truename with this configuration under load, lets trouble come over the first of its
@@ -100,12 +105,13 @@ pub(super) fn measure(
         }
     };
     let waiting = Instant::now();
-    while !is_back() && waiting.elapsed() < COME_BACK_MAX {
+    while trouble.is_forgotten_soon() && !is_back() && waiting.elapsed() < COME_BACK_MAX {
         sleep(Duration::from_secs(1));
     }
     let outcomes = load.finish();
     let asked = &labs.asked_first()[0];
-    let row = Row::of(trouble.title(), &outcomes, asked, [warm, began, ended]);
+    let mut row = Row::of(trouble.title(), &outcomes, asked, [warm, began, ended]);
+    row.came_back |= !trouble.is_forgotten_soon();
     note(&row.text);
     row
 }
@@ -141,7 +147,7 @@ fn all_back(asked: &[Instant], [warm, began, ended]: [Instant; 3]) -> Option<Dur
 
 fn seconds(time: Option<Duration>) -> String {
     time.map_or_else(
-        || "never".to_owned(),
+        || "not yet".to_owned(),
         |time| format!("{:.2}", time.as_secs_f64()),
     )
 }
