@@ -10,7 +10,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Command, Error, Parts,
+    Command, Error, LastReload, Parts,
     anchors::Seeds,
     cache_file::CacheFile,
     certificate::Keeper,
@@ -53,6 +53,7 @@ pub(super) struct Running<'a> {
     /// The listeners that are open.
     pub(super) bound: Bound,
     pub(super) listening: watch::Sender<Vec<(Transport, SocketAddr)>>,
+    pub(super) last_reload: watch::Sender<Option<LastReload>>,
     pub(super) commanded: mpsc::Receiver<Command>,
     pub(super) workers: Workers,
     pub(super) cache_file: Option<CacheFile>,
