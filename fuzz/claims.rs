@@ -144,6 +144,7 @@ pub(crate) fn entry(octets: &[u8]) {
         rcode: rcode & 0x0f,
         ttl_s,
         secure: flags & 1 != 0,
+        signed_s: ttl_s,
         failure: (flags & 2 != 0).then_some(failure),
         extended_error: (flags & 4 != 0).then_some((u16::from(failure), &*text)),
         with_dnssec: &with_dnssec,

@@ -41,6 +41,24 @@ pub(super) enum Change {
     Restart(&'static str),
 }
 
+impl Change {
+    /// The listener it opens, if it does.
+    pub(super) const fn opens(&self) -> Option<Place> {
+        match self {
+            Self::Opens(place) => Some(*place),
+            _ => None,
+        }
+    }
+
+    /// The listener it closes, if it does.
+    pub(super) const fn closes(&self) -> Option<Place> {
+        match self {
+            Self::Closes(place) => Some(*place),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

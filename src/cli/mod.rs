@@ -14,6 +14,7 @@ mod check;
 mod control;
 mod explain;
 mod mnemonic;
+mod private_zones;
 mod query;
 mod rdata;
 mod status;

@@ -18,7 +18,7 @@ use super::{
         UpstreamEntry,
     },
     table::Written,
-    upstreams::{self, Draft, Places},
+    upstreams::{self, Draft, Listening, Places},
     values,
 };
 use crate::{access, cache, listener, names, upstream};
@@ -32,6 +32,10 @@ const ADMIN_SOCKET: &str = "truename.sock";
 
 /// The most upstreams: each keeps connections and statistics.
 const UPSTREAMS_MAX: usize = 64;
+
+/// Above this an expired answer misleads more than none: names change hands. RFC 8767, section 5,
+/// proposes one to three days.
+const SERVE_STALE_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// Below this a cache holds a few hundred answers and evicts what was just asked for.
 const CACHE_OCTETS_MIN: u64 = 64 * 1024;
@@ -66,6 +70,7 @@ pub(super) fn check(
         cache_file,
         admin_socket,
     } = state_places(&file, &base, surroundings);
+    let written = listening(&file.listen, problems);
     let listen = if options.listen.is_empty() {
         listen(file.listen, surroundings, problems)
     } else {
@@ -77,24 +82,28 @@ pub(super) fn check(
         let flag = |url: &String| draft(url, Place::Flag("--upstream"));
         options.upstreams.iter().map(flag).collect()
     };
-    let (upstreams, upstream_entries) = upstreams::all(entries, problems);
-    let routes = routes::all(file.routes, &upstreams, problems);
+    let checked = upstreams::all(entries, problems);
+    let listening = listeners(&listen, written, !options.listen.is_empty());
+    checked.check_loops(&listening, &surroundings.addresses, problems);
+    let routes = routes::all(file.routes, &checked.settings, problems);
+    let upstream = upstream::Settings {
+        upstreams: checked.settings.clone(),
+        routes: routes.iter().map(|route| route.way.clone()).collect(),
+        strategy: file
+            .forward
+            .strategy
+            .map(|strategy| strategy.value)
+            .unwrap_or_default(),
+        timeout: timeout(file.forward.timeout, problems),
+    };
+    checked.check_look_ups(&upstream, problems);
     Settings {
         source: source.map(Path::to_owned),
         listen,
         tls: tls(file.tls, &base, problems),
         access: access(file.access),
-        upstream: upstream::Settings {
-            upstreams,
-            routes: routes.iter().map(|route| route.way.clone()).collect(),
-            strategy: file
-                .forward
-                .strategy
-                .map(|strategy| strategy.value)
-                .unwrap_or_default(),
-            timeout: timeout(file.forward.timeout, problems),
-        },
-        upstream_entries,
+        upstream,
+        upstream_entries: checked.entries,
         cache: cache(file.cache, problems),
         cache_file,
         dnssec: dnssec(file.dnssec, &routes, &base, problems),
@@ -135,6 +144,62 @@ pub(super) fn state_places(file: &File, base: &Path, surroundings: &Surroundings
         admin_socket: (!socket.as_os_str().is_empty()).then(|| directory.join(socket)),
         directory,
     }
+}
+
+/// The addresses of the file's listeners with their places.
+fn listening(written: &file::Listen, problems: &Collector<'_>) -> Vec<Listening> {
+    let lists = [
+        ("listen.dns", &written.dns),
+        ("listen.dot", &written.dot),
+        ("listen.doq", &written.doq),
+        ("listen.doh", &written.doh),
+    ];
+    let of_list = |(key, list)| {
+        let list: &List<SocketAddr> = list;
+        let one = move |address: &Written<SocketAddr>| Listening {
+            key,
+            address: address.value,
+            place: problems.place(address.span.start),
+        };
+        list.iter().flatten().map(one).collect::<Vec<_>>()
+    };
+    lists.into_iter().flat_map(of_list).collect()
+}
+
+/// All addresses that are listened on, each with the place where it is `written`, if it is. Those
+/// with port 0 are left out: nobody knows yet what they will be.
+fn listeners(
+    settings: &listener::Settings,
+    mut written: Vec<Listening>,
+    by_flags: bool,
+) -> Vec<Listening> {
+    if by_flags {
+        written.clear();
+    }
+    let mut all = written;
+    for (key, list) in [
+        ("listen.dns", &settings.dns),
+        ("listen.dot", &settings.dot),
+        ("listen.doq", &settings.doq),
+        ("listen.doh", &settings.doh),
+    ] {
+        for address in list {
+            let is_known = |it: &Listening| it.key == key && it.address == *address;
+            if !all.iter().any(is_known) {
+                all.push(Listening {
+                    key,
+                    address: *address,
+                    place: if by_flags {
+                        Place::Flag("--listen")
+                    } else {
+                        Place::Default
+                    },
+                });
+            }
+        }
+    }
+    all.retain(|it| it.address.port() != 0);
+    all
 }
 
 fn listen(
@@ -350,6 +415,11 @@ fn entries(
             problems,
         );
         places.note(
+            "bootstrap",
+            upstream.bootstrap.as_deref().and_then(<[_]>::first),
+            problems,
+        );
+        places.note(
             "pin",
             upstream.pin.as_deref().and_then(<[_]>::first),
             problems,
@@ -360,6 +430,7 @@ fn entries(
                 name: upstream.name.map(|name| name.value),
                 server_name: upstream.server_name.map(|name| name.value),
                 addresses: values_of(upstream.addresses),
+                bootstrap: values_of(upstream.bootstrap),
                 ca: upstream.ca.map(|path| NamedFile {
                     path: base.join(path.value),
                     place: problems.place(path.span.start),
@@ -382,6 +453,7 @@ fn draft(url: &str, place: Place) -> Draft {
             name: None,
             server_name: None,
             addresses: Vec::new(),
+            bootstrap: Vec::new(),
             ca: None,
             pins: Vec::new(),
             weight: None,
@@ -437,7 +509,18 @@ fn cache(written: file::Cache, problems: &mut Collector<'_>) -> cache::Settings 
         ttl_min_s: seconds(&written.min_ttl, default.ttl_min_s),
         ttl_max_s: seconds(&written.max_ttl, default.ttl_max_s),
         negative_ttl_max_s: seconds(&written.max_negative_ttl, default.negative_ttl_max_s),
+        serve_stale_s: seconds(&written.serve_stale, default.serve_stale_s),
+        prefetch: written.prefetch.map_or(default.prefetch, |key| key.value),
     };
+    if let Some(time) = written.serve_stale
+        && time.value > SERVE_STALE_MAX
+    {
+        let message = format!(
+            "must be at most {}; write \"0s\" to switch it off",
+            values::duration_text(SERVE_STALE_MAX)
+        );
+        problems.add(&time.span, "cache.serve_stale", message);
+    }
     if settings.ttl_min_s > settings.ttl_max_s {
         let message = format!(
             "is longer than `cache.max_ttl` ({}); write a shorter one",

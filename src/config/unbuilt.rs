@@ -1,5 +1,5 @@
 //! Keys that are planned and ask for something this version cannot do. They are refused, never
-//! ignored: a person who wrote `prefetch = true` must not believe that it happens. Switching such
+//! ignored: a person who wrote `rebinding_protection = true` must not believe that it happens. Switching such
 //! a thing off is accepted, so that a file says the same before and after the feature arrives.
 //!
 //! When a feature is built, its line here is deleted.
@@ -11,7 +11,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{problem::Collector, values};
+use super::problem::Collector;
 
 /// What may stand at a key whose feature is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,6 @@ pub(super) enum Off {
     False,
     /// `[]`.
     EmptyList,
-    /// A duration of zero, `"0s"`.
-    ZeroTime,
     /// This text.
     Text(&'static str),
 }
@@ -29,8 +27,6 @@ pub(super) enum Off {
 /// Every key that is refused, and what may stand there.
 pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("record", Off::EmptyList),
-    ("cache.serve_stale", Off::ZeroTime),
-    ("cache.prefetch", Off::False),
     ("names.hosts", Off::EmptyList),
     ("names.rebinding_protection", Off::False),
     ("names.rebinding_allow", Off::EmptyList),
@@ -87,9 +83,6 @@ impl Off {
         match (self, value) {
             (Self::False, DeValue::Boolean(flag)) => !flag,
             (Self::EmptyList, DeValue::Array(list)) => list.is_empty(),
-            (Self::ZeroTime, DeValue::String(text)) => {
-                values::duration(text).is_ok_and(|time| time.is_zero())
-            }
             (Self::Text(off), DeValue::String(text)) => text == off,
             _ => false,
         }
@@ -99,7 +92,6 @@ impl Off {
         match self {
             Self::False => "remove the key or write false".to_owned(),
             Self::EmptyList => "remove the key or write []".to_owned(),
-            Self::ZeroTime => "remove the key or write \"0s\"".to_owned(),
             Self::Text(text) => format!("remove the key or write \"{text}\""),
         }
     }

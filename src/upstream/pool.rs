@@ -2,7 +2,6 @@
 //! closing what is idle.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -17,6 +16,7 @@ use tokio::{
 
 use super::{
     SILENT_AFTER,
+    addresses::Addresses,
     connection::{Connection, Dial},
     error::Failure,
     eyeballs::{ADDRESS_STAGGER, Winner},
@@ -52,7 +52,7 @@ type Outcome = Option<Result<Arc<Connection>, Failure>>;
 pub(super) struct Pool(Arc<Shared>);
 
 struct Shared {
-    addresses: Vec<SocketAddr>,
+    addresses: Addresses,
     dial: Dial,
     life: Life,
     state: Mutex<State>,
@@ -72,7 +72,7 @@ struct State {
 }
 
 impl Pool {
-    pub(super) fn new(addresses: Vec<SocketAddr>, dial: Dial, life: Life) -> Self {
+    pub(super) fn new(addresses: Addresses, dial: Dial, life: Life) -> Self {
         Self(Arc::new(Shared {
             addresses,
             dial,
@@ -174,6 +174,7 @@ impl Pool {
     /// that is no more, or have slept. What was learned of that network is forgotten.
     pub(super) fn network_changed(&self) {
         self.0.winner.forget();
+        self.0.addresses.network_changed();
         let old = std::mem::take(&mut self.0.lock().connections);
         // Their ends may wake others; not under the lock.
         drop(old);
@@ -298,7 +299,8 @@ impl Shared {
     }
 
     async fn connect(&self) -> Result<Arc<Connection>, Failure> {
-        let order = self.winner.order(&self.addresses);
+        let addresses = self.addresses.resolve().await?;
+        let order = self.winner.order(&addresses);
         let outcome = race::staggered(order, ADDRESS_STAGGER, |address| async move {
             let life = self.life.connection();
             let kind = self.dial.connect(address, life.clone()).await?;
@@ -377,7 +379,7 @@ mod tests {
         let second = runtime();
         let listener = second.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let pool = Pool::new(vec![address], Dial::Tcp, Life::default());
+        let pool = Pool::new(vec![address].into(), Dial::Tcp, Life::default());
         let first = runtime();
         first.block_on(async {
             let outcome = pool.connect();
