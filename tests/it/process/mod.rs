@@ -7,6 +7,7 @@
 mod cache_file;
 mod certificate;
 mod commands;
+mod control;
 mod explain;
 mod mistakes;
 mod reload;
