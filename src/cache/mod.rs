@@ -32,13 +32,6 @@ const SHARD_OCTETS_MIN: usize = 256 * 1024;
 /// Shards at most; enough that two workers rarely meet at one lock.
 const SHARDS_MAX: usize = 64;
 
-/// Where a walk through the entries stands.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    shard: usize,
-    slot: usize,
-}
-
 /// How replacing an answer failed.
 #[derive(Clone, Copy, Debug)]
 pub struct RefreshFailed {
@@ -48,6 +41,13 @@ pub struct RefreshFailed {
     pub is_of_name: bool,
     /// For how long after their expiry answers are given out, seconds.
     pub serve_stale_s: u32,
+}
+
+/// Where a walk through the entries stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    shard: usize,
+    slot: usize,
 }
 
 /// The cache all listeners and workers share.
@@ -119,6 +119,15 @@ impl Cache {
             stored.denounce();
         }
         true
+    }
+
+    /// Takes the duty to replace the answer under `key` before its time is over; `false` when
+    /// somebody has it, or there is no answer.
+    pub fn claim(&self, key: &[u8]) -> bool {
+        let hash = self.hasher.hash_one(key);
+        self.shard(hash)
+            .find_mut(hash, key)
+            .is_some_and(Stored::claim)
     }
 
     /// Removes what is stored under the key.

@@ -13,6 +13,7 @@ mod cert;
 mod check;
 mod explain;
 mod mnemonic;
+mod private_zones;
 mod query;
 mod rdata;
 mod stub;

@@ -50,6 +50,9 @@ impl Settings {
             if !entry.addresses.is_empty() {
                 writeln!(out, "addresses = {}", list(&entry.addresses))?;
             }
+            if !entry.bootstrap.is_empty() {
+                writeln!(out, "bootstrap = {}", list(&entry.bootstrap))?;
+            }
             if let Some(file) = &entry.ca {
                 writeln!(out, "ca = {}", quoted(&file.path.to_string_lossy()))?;
             }
@@ -94,6 +97,7 @@ impl Settings {
             let file = file.strip_prefix(&self.state_directory).unwrap_or(file);
             writeln!(out, "file = {}", quoted(&file.to_string_lossy()))?;
         }
+        writeln!(out, "prefetch = {}", self.cache.prefetch)?;
 
         writeln!(out, "\n[dnssec]")?;
         writeln!(out, "validate = {}", self.dnssec.validate)?;

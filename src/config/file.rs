@@ -90,6 +90,8 @@ pub(super) struct Upstream {
     pub(super) server_name: Key<String>,
     /// Where it is, so that its host name needs no lookup.
     pub(super) addresses: List<IpAddr>,
+    /// Who is asked for the addresses of its host name; default the other upstreams.
+    pub(super) bootstrap: List<String>,
     /// PEM file with roots trusted for this upstream beside the public ones.
     pub(super) ca: Key<PathBuf>,
     /// `sha256/` and the base64 digest of a public key, one of which must match.
@@ -124,6 +126,8 @@ pub(super) struct Cache {
     /// File in which answers outlive the process, seen from the state directory; default none, since
     /// it tells which names were asked for. Restart.
     pub(super) file: Key<PathBuf>,
+    /// Whether answers in use are asked for again shortly before they expire; default true.
+    pub(super) prefetch: Key<bool>,
 }
 
 /// One `[[route]]`. Live.
@@ -210,6 +214,7 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             name: upstream.text("name", "office", filled),
             server_name: upstream.text("server_name", "dns.example", filled),
             addresses: upstream.texts("addresses", "192.0.2.1", address),
+            bootstrap: upstream.texts("bootstrap", "9.9.9.9", filled),
             ca: upstream.text("ca", "ca.pem", path),
             pin: upstream.texts("pin", "sha256/…", filled),
             weight: upstream.count("weight", u64::from(u32::MAX)),
@@ -220,16 +225,14 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             }),
             timeout: forward.text("timeout", "4s", values::duration),
         }),
-        cache: root.table("cache", |cache| {
-            cache.flag("prefetch");
-            Cache {
-                size: cache.size("size", values::size),
-                min_ttl: cache.text("min_ttl", "0s", whole_seconds),
-                max_ttl: cache.text("max_ttl", "1d", whole_seconds),
-                max_negative_ttl: cache.text("max_negative_ttl", "1h", whole_seconds),
-                serve_stale: cache.text("serve_stale", "1d", whole_seconds),
-                file: cache.text("file", "cache.bin", path),
-            }
+        cache: root.table("cache", |cache| Cache {
+            size: cache.size("size", values::size),
+            min_ttl: cache.text("min_ttl", "0s", whole_seconds),
+            max_ttl: cache.text("max_ttl", "1d", whole_seconds),
+            max_negative_ttl: cache.text("max_negative_ttl", "1h", whole_seconds),
+            serve_stale: cache.text("serve_stale", "1d", whole_seconds),
+            file: cache.text("file", "cache.bin", path),
+            prefetch: cache.flag("prefetch"),
         }),
         routes: root.tables("route", |route| Route {
             zones: route.texts("zones", "corp.example", zone),

@@ -64,6 +64,8 @@ pub struct UpstreamEntry {
     pub server_name: Option<String>,
     /// The addresses it was given.
     pub addresses: Vec<IpAddr>,
+    /// Who is asked for the addresses of its host name, as written.
+    pub bootstrap: Vec<String>,
     /// The PEM file with its own roots.
     pub ca: Option<NamedFile>,
     /// Its pins, as written.

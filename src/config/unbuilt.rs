@@ -1,5 +1,5 @@
 //! Keys that are planned and ask for something this version cannot do. They are refused, never
-//! ignored: a person who wrote `prefetch = true` must not believe that it happens. Switching such
+//! ignored: a person who wrote `rebinding_protection = true` must not believe that it happens. Switching such
 //! a thing off is accepted, so that a file says the same before and after the feature arrives.
 //!
 //! When a feature is built, its line here is deleted.
@@ -29,7 +29,6 @@ pub(super) enum Off {
 /// Every key that is refused, and what may stand there.
 pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("record", Off::EmptyList),
-    ("cache.prefetch", Off::False),
     ("names.hosts", Off::EmptyList),
     ("names.rebinding_protection", Off::False),
     ("names.rebinding_allow", Off::EmptyList),

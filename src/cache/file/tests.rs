@@ -68,7 +68,7 @@ fn answer(name: &str, ttl_s: u32, age_s: u32, failure: Option<u8>) -> Stored {
         rcode: 0,
         ttl_s,
         secure: true,
-        signed_s: 600,
+        signed_s: 86_400,
         failure,
         extended_error: Some((4, "a text")),
         with_dnssec: &encode(3),
@@ -256,7 +256,7 @@ fn a_forged_digest_lets_no_wrong_entry_in() {
         assert_eq!((cache.len(), count.refused), (0, 1), "{what}");
     };
     let name_at = 20 + 16;
-    refused("an unknown flag", &|octets| octets[15] |= 0x20);
+    refused("an unknown flag", &|octets| octets[15] |= 0x40);
     refused("SERVFAIL", &|octets| octets[16] = 2);
     refused("a key longer than it is", &|octets| octets[19] += 1);
     refused("a capital letter", &|octets| octets[name_at + 1] = b'A');
