@@ -11,6 +11,10 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
+/// What [`Now::uptime_s`] is at boot: not 0, so that answers stored before this boot, which come
+/// from a file, have a time too. 34 years before, and a hundred after.
+pub const UPTIME_AT_BOOT_S: u32 = 1 << 30;
+
 /// One reading of all clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -18,8 +22,9 @@ pub struct Now {
     pub instant: Instant,
     /// Wall time in seconds since 1970-01-01T00:00:00Z.
     pub unix_s: u64,
-    /// Seconds since the machine booted, sleep included: how cache entries store their times, four
-    /// octets each. The monotonic clock stands still while a laptop sleeps, and TTLs do not.
+    /// Seconds since the machine booted, sleep included, and [`UPTIME_AT_BOOT_S`]: how cache entries
+    /// store their times, four octets each. The monotonic clock stands still while a laptop sleeps,
+    /// and TTLs do not.
     pub uptime_s: u32,
 }
 
@@ -62,9 +67,10 @@ pub fn unix_s() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// Seconds since the machine booted, sleep included.
+/// See [`Now::uptime_s`].
 fn uptime_s() -> u32 {
-    u32::try_from(clock_gettime(ClockId::Boottime).tv_sec).unwrap_or(0)
+    let since_boot = clock_gettime(ClockId::Boottime).tv_sec;
+    UPTIME_AT_BOOT_S.saturating_add(u32::try_from(since_boot).unwrap_or(0))
 }
 
 /// How long the machine has slept since it booted: by how much the clock that counts sleep is

@@ -1,9 +1,7 @@
 //! The state file on disk: read whole, replaced whole or not at all.
 
 use std::{
-    fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -14,6 +12,7 @@ use super::{
     read::{self, ReadError},
     state_file::StateError,
 };
+use crate::durable;
 
 /// Mode of the state file: it holds public keys, and only truename may change them.
 const MODE: u32 = 0o644;
@@ -78,9 +77,8 @@ pub fn load(path: &Path, floor_s: u64) -> Result<Option<Keeper>, StoreError> {
 /// # Errors
 /// When the system refuses; the old file is whole then.
 pub fn save(path: &Path, keeper: &Keeper) -> Result<(), StoreError> {
-    replace(path, keeper.to_text().as_bytes(), |_| Ok(())).map_err(|source| {
-        // Best effort: the next save removes it too.
-        let _ = fs::remove_file(beside(path));
+    let text = keeper.to_text();
+    durable::replace(path, MODE, |file| file.write_all(text.as_bytes())).map_err(|source| {
         StoreError::Unwritable {
             path: path.to_owned(),
             source,
@@ -88,56 +86,10 @@ pub fn save(path: &Path, keeper: &Keeper) -> Result<(), StoreError> {
     })
 }
 
-/// What has been done when the next step begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Created,
-    Written,
-    Synced,
-    Renamed,
-}
-
-/// Writes beside, syncs, renames, syncs the directory. `between` is called after each step; tests
-/// stop there as a crash would.
-fn replace(
-    path: &Path,
-    octets: &[u8],
-    mut between: impl FnMut(Step) -> io::Result<()>,
-) -> io::Result<()> {
-    let new = beside(path);
-    // What a crash left behind. Not opened but removed: it might be a link to elsewhere.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(MODE)
-        .open(&new)?;
-    between(Step::Created)?;
-    file.write_all(octets)?;
-    between(Step::Written)?;
-    file.sync_all()?;
-    between(Step::Synced)?;
-    fs::rename(&new, path)?;
-    between(Step::Renamed)?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(directory)?.sync_all()
-}
-
-/// Where the new file is written before it takes the old one's name.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    PathBuf::from(name)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::anchors::{CLOCK_FLOOR_UNIX_S, Source, built_in};
 
@@ -158,43 +110,6 @@ mod tests {
         save(&path, &keeper()).unwrap();
         assert_eq!(load(&path, CLOCK_FLOOR_UNIX_S).unwrap(), Some(keeper()));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_crash_between_steps_leaves_one_file_whole() {
-        for crash in [Step::Created, Step::Written, Step::Synced, Step::Renamed] {
-            let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join("state");
-            save(&path, &Keeper::new(CLOCK_FLOOR_UNIX_S)).unwrap();
-            let old = fs::read(&path).unwrap();
-            let new = keeper().to_text().into_bytes();
-            let crashed = replace(&path, &new, |step| {
-                if step == crash {
-                    Err(io::Error::other("crash"))
-                } else {
-                    Ok(())
-                }
-            });
-            assert!(crashed.is_err());
-            let expected = if crash == Step::Renamed { &new } else { &old };
-            assert_eq!(&fs::read(&path).unwrap(), expected, "{crash:?}");
-            // The next start goes on as if nothing had happened.
-            assert!(load(&path, CLOCK_FLOOR_UNIX_S).unwrap().is_some());
-            save(&path, &keeper()).unwrap();
-            assert_eq!(load(&path, CLOCK_FLOOR_UNIX_S).unwrap(), Some(keeper()));
-            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-        }
-    }
-
-    #[test]
-    fn a_reader_of_the_old_file_is_not_disturbed() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("state");
-        let old = Keeper::new(CLOCK_FLOOR_UNIX_S);
-        save(&path, &old).unwrap();
-        let reader = File::open(&path).unwrap();
-        save(&path, &keeper()).unwrap();
-        assert_eq!(io::read_to_string(reader).unwrap(), old.to_text());
     }
 
     #[test]

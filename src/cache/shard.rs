@@ -35,12 +35,24 @@ impl Shard {
         }
     }
 
+    /// Holds so many octets from now on.
+    pub(super) fn resize(&mut self, octets_max: usize, rehash: impl Fn(&[u8]) -> u64) {
+        self.octets_max = octets_max;
+        while self.octets > octets_max && self.evict(&rehash) {}
+    }
+
     /// The entry under `key`, marked as read.
     pub(super) fn read(&mut self, hash: u64, key: &[u8]) -> Option<Entry<'_>> {
         let number = self.find(hash, key)?;
         let stored = slot_mut(&mut self.slots, number)?;
         stored.visit();
         Some(stored.entry())
+    }
+
+    /// The entry under `key` to be marked, not counted as read.
+    pub(super) fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut Stored> {
+        let number = self.find(hash, key)?;
+        slot_mut(&mut self.slots, number)
     }
 
     /// Stores an entry in place of any other under its key, and evicts what no longer fits.
@@ -113,6 +125,13 @@ impl Shard {
 
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         self.slots.iter().flatten().map(Stored::entry)
+    }
+
+    /// The first entry at or behind the place `at`, and its place.
+    pub(super) fn entry_from(&self, at: usize) -> Option<(usize, Entry<'_>)> {
+        let slots = self.slots.iter().enumerate().skip(at);
+        let mut entries = slots.filter_map(|(at, slot)| Some((at, slot.as_ref()?.entry())));
+        entries.next()
     }
 
     fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {

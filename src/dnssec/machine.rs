@@ -56,6 +56,8 @@ pub struct Judged {
     pub authority: Vec<Record>,
     /// The most seconds the whole may be kept: no signature used expires earlier.
     pub ttl_cap_s: u32,
+    /// For how many seconds all signatures used are valid still, whatever the TTLs.
+    pub signed_s: u32,
     /// The answer ends in an alias to this name, and the response says nothing about it: ask for
     /// it, validate that by itself, and append it. The weaker verdict counts.
     pub next: Option<Name>,
@@ -110,6 +112,8 @@ pub struct Validation {
     pub(super) asked: HashSet<Question>,
     pub(super) needs: Vec<Question>,
     pub(super) budget: Budget,
+    /// What is known of this zone does not count.
+    pub(super) renewed: Option<Name>,
 }
 
 impl Validation {
@@ -142,6 +146,16 @@ impl Validation {
             asked: HashSet::new(),
             needs: Vec::new(),
             budget: Budget::new(),
+            renewed: None,
+        }
+    }
+
+    /// Proves anew what `zone` is, from the zone above it, whatever is known.
+    #[must_use]
+    pub fn renewing(self, zone: Name) -> Self {
+        Self {
+            renewed: Some(zone),
+            ..self
         }
     }
 
@@ -256,6 +270,7 @@ impl Judged {
             answer: Vec::new(),
             authority: Vec::new(),
             ttl_cap_s: 0,
+            signed_s: 0,
             next: None,
             wildcard: false,
             learned: Vec::new(),

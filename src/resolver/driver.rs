@@ -4,7 +4,10 @@
 //! or sent: a question with CD is answered with what upstream said, scrubbed but unjudged, under a
 //! cache key of its own; every other goes through the validator.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Instant,
+};
 
 use crate::{
     dnssec::{self, Judged, Security, Verdict},
@@ -16,15 +19,16 @@ use crate::{
 use super::{
     Shared,
     fetch::Fetcher,
+    local, refresh,
     scrub::{ALIASES_MAX, scrub},
     validate,
 };
 
 /// Exchanges with upstreams for one question of a client that is not validated.
-pub(super) const EXCHANGES_MAX: usize = 12;
+const EXCHANGES_MAX: usize = 12;
 /// The same when it is validated: chains of trust are asked for too, for each link of a chain of
 /// aliases, and again when something is to be repaired.
-pub(super) const EXCHANGES_VALIDATED_MAX: usize = 64;
+const EXCHANGES_VALIDATED_MAX: usize = 64;
 
 /// Records of one answer, all links of its chain together. No honest chain comes near.
 const RECORDS_MAX: usize = 1_000;
@@ -41,6 +45,8 @@ pub(super) struct Found {
     pub(super) secure: bool,
     /// The most seconds it may be kept.
     pub(super) ttl_cap_s: Option<u32>,
+    /// For how many seconds the signatures that prove it are valid.
+    pub(super) signed_s: Option<u32>,
     /// What a client may want to know about an answer that is not secure.
     pub(super) extended_error: Option<ExtendedError>,
 }
@@ -65,6 +71,30 @@ struct Link {
 }
 
 impl<U: Exchange> Driver<U> {
+    /// A driver that asks `upstreams` until `deadline`, and judges by `dnssec`.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        upstreams: Arc<U>,
+        dnssec: Option<Arc<dnssec::Settings>>,
+        deadline: Instant,
+    ) -> Self {
+        let budget = match dnssec {
+            Some(_) => EXCHANGES_VALIDATED_MAX,
+            None => EXCHANGES_MAX,
+        };
+        Self {
+            shared: Arc::clone(shared),
+            fetcher: Fetcher {
+                upstreams,
+                flights: Arc::clone(&shared.fetches),
+                deadline,
+                budget: AtomicUsize::new(budget),
+            },
+            dnssec,
+            checks: AtomicUsize::new(0),
+        }
+    }
+
     /// Asks upstreams until the chain of aliases from the question's name ends.
     pub(super) async fn resolve(&self, question: &Question) -> Result<Found, Failure> {
         let mut whole = Found {
@@ -75,9 +105,10 @@ impl<U: Exchange> Driver<U> {
         let mut followed = vec![question.name.clone()];
         let mut aliases = 0;
         loop {
-            let link = match &self.dnssec {
-                Some(settings) => self.judged(&asked, settings).await?,
-                None => self.unjudged(&asked).await?,
+            let link = match (self.here(&asked), &self.dnssec) {
+                (Some(link), _) => link,
+                (None, Some(settings)) => self.judged(&asked, settings).await?,
+                (None, None) => self.unjudged(&asked).await?,
             };
             aliases += link.aliases;
             whole.take(link.found);
@@ -95,6 +126,24 @@ impl<U: Exchange> Driver<U> {
             followed.push(next.clone());
             asked.name = next;
         }
+    }
+
+    /// What is answered without upstreams: special-use names that an alias leads to leak no more than
+    /// those that are asked for.
+    fn here(&self, question: &Question) -> Option<Link> {
+        let local = self.shared.names.load().answer(question)?;
+        let extended_error = local::explain(&local);
+        Some(Link {
+            aliases: 0,
+            next: None,
+            found: Found {
+                rcode: local.rcode,
+                answer: local.answer,
+                authority: local.authority,
+                extended_error,
+                ..Found::default()
+            },
+        })
     }
 
     async fn unjudged(&self, question: &Question) -> Result<Link, Failure> {
@@ -131,17 +180,21 @@ impl<U: Exchange> Driver<U> {
                     authority: denied.authority,
                     secure: true,
                     ttl_cap_s: Some(denied.ttl_s),
+                    // They may be valid for longer, which is not known here.
+                    signed_s: Some(denied.ttl_s),
                     ..Found::default()
                 },
             });
         }
         let judged = validate::validate(self, question, settings).await?;
+        refresh::look_after_zones(self, question, settings);
         let Judged {
             verdict,
             rcode,
             answer,
             authority,
             ttl_cap_s,
+            signed_s,
             next,
             ..
         } = judged;
@@ -176,6 +229,7 @@ impl<U: Exchange> Driver<U> {
                 authority,
                 secure: verdict == Verdict::Secure,
                 ttl_cap_s: Some(ttl_cap_s),
+                signed_s: Some(signed_s),
                 extended_error,
             },
         })
@@ -196,11 +250,17 @@ impl Found {
             }
         }
         self.secure &= link.secure;
-        self.ttl_cap_s = match (self.ttl_cap_s, link.ttl_cap_s) {
-            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-            (ours, theirs) => ours.or(theirs),
-        };
+        self.ttl_cap_s = shorter(self.ttl_cap_s, link.ttl_cap_s);
+        self.signed_s = shorter(self.signed_s, link.signed_s);
         self.extended_error = self.extended_error.take().or(link.extended_error);
         debug_assert!(self.rcode != rcode::SERVFAIL, "a failure is an Err");
+    }
+}
+
+/// The shorter of two times, of which `None` is endless.
+fn shorter(ours: Option<u32>, theirs: Option<u32>) -> Option<u32> {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+        (ours, theirs) => ours.or(theirs),
     }
 }

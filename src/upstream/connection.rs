@@ -153,6 +153,11 @@ impl Dial {
         }
     }
 
+    /// Whether answers come over HTTP/3 where HTTP/2 is written down.
+    pub(super) fn is_upgraded(&self) -> bool {
+        matches!(self, Self::Https { upgrade, .. } if upgrade.is_proven())
+    }
+
     /// Over HTTP/3 instead of HTTP/2 where that is offered and works. HTTP/3 has a head start;
     /// when it comes too late, it is left alone for a while.
     async fn connect_either(
@@ -484,16 +489,15 @@ impl Connection {
         self.outstanding.fetch_add(1, Ordering::Relaxed);
         let _leave = Leave(&self.outstanding);
         let began = clock::instant();
-        let outcome = self.ask(question).await;
-        if outcome.is_ok() {
-            let ms = u64::try_from((clock::instant() - began).as_millis());
-            self.fastest_ms
-                .fetch_min(ms.unwrap_or(NO_ANSWER_YET), Ordering::Relaxed);
-            if let Some(upgrade) = &self.made.upgrade {
-                upgrade.works();
-            }
+        let mut received = self.ask(question).await?;
+        received.took = clock::instant() - began;
+        let ms = u64::try_from(received.took.as_millis());
+        self.fastest_ms
+            .fetch_min(ms.unwrap_or(NO_ANSWER_YET), Ordering::Relaxed);
+        if let Some(upgrade) = &self.made.upgrade {
+            upgrade.works();
         }
-        outcome
+        Ok(received)
     }
 
     async fn ask(&self, question: &Question) -> Result<Received, Failure> {

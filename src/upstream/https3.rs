@@ -90,10 +90,10 @@ impl Https3 {
                 chunk.advance(octets);
             }
         }
+        let octets = https2::check_answer(&query, answer)?;
         Ok(Received {
-            octets: https2::check_answer(&query, answer)?,
-            age_s: https2::age_s(head.headers()),
             transport: Some(Transport::Http3),
+            ..Received::aged(octets, https2::age_s(head.headers()))
         })
     }
 }

@@ -9,6 +9,7 @@ use std::{
 /// Every room and its floor.
 const FLOORS: &[(&str, u8)] = &[
     ("clock", 0),
+    ("durable", 0),
     ("entropy", 0),
     ("metrics", 0),
     ("wire", 0),
@@ -18,11 +19,13 @@ const FLOORS: &[(&str, u8)] = &[
     ("certificates", 1),
     ("dnssec", 1),
     ("handler", 1),
+    ("names", 1),
     ("reply", 1),
     ("net", 2),
     ("listener", 3),
     ("upstream", 3),
     ("resolver", 4),
+    ("admin", 5),
     ("config", 5),
     ("app", 6),
     ("cli", 6),

@@ -5,11 +5,11 @@ use std::{net::SocketAddr, path::Path, sync::Arc, thread, time::Duration};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::{
     runtime::Builder,
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
 };
 use truename::{
     access::{self, Access},
-    cache, certificates, dnssec, listener,
+    cache, certificates, dnssec, listener, names,
     net::server_tls::ServerTls,
     reply,
     resolver::{self, Resolver},
@@ -29,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     /// The validator's settings; nothing is validated without.
     pub(crate) dnssec: Option<dnssec::Settings>,
+    /// The names that are answered without upstreams.
+    pub(crate) names: names::Settings,
 }
 
 impl Default for Options {
@@ -37,6 +39,7 @@ impl Default for Options {
             idle: Duration::from_secs(30),
             timeout: Duration::from_secs(4),
             dnssec: None,
+            names: names::Settings::default(),
         }
     }
 }
@@ -83,13 +86,15 @@ impl Truename {
         };
         let bound = listener::bind(&settings, 1).expect("there are free ports");
         let addresses = bound.addresses();
-        let sockets = bound.into_workers().pop().expect("there is one worker");
+        let sockets = bound.share(0).expect("there are descriptors");
+        drop(bound);
         let shared = Arc::new(resolver::Shared::new(
             cache::Settings::default(),
             Access::new(access::Settings::default()),
             reply::Settings::new(options.idle),
             options.dnssec,
         ));
+        shared.apply_names(options.names);
         let listeners = Arc::new(listener::Shared::new(settings, Some(tls)));
         let ours = Arc::clone(&shared);
         let (halt, halted) = oneshot::channel::<()>();
@@ -98,10 +103,11 @@ impl Truename {
             let runtime = runtime.expect("the system gives a runtime");
             runtime.block_on(async move {
                 let (_stop, stopped) = watch::channel(false);
+                let (_, orders) = mpsc::channel(1);
                 let resolver = Arc::new(Resolver::new(shared, Arc::new(upstreams.for_worker())));
                 tokio::select! {
                     _ = halted => {}
-                    ended = listener::serve(sockets, resolver, listeners, stopped) => {
+                    ended = listener::serve(sockets, orders, resolver, listeners, stopped) => {
                         panic!("the listeners ended by themselves: {ended:?}");
                     }
                 }
