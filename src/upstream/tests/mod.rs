@@ -2,6 +2,7 @@
 
 mod doh;
 mod early;
+mod ends;
 mod http3;
 mod network;
 mod plain;
