@@ -10,7 +10,7 @@
 //! | 2 | [`net`] | sockets, TLS, QUIC, framing: the ceremony both sides share |
 //! | 3 | [`listener`], [`upstream`] | clients; upstream resolvers |
 //! | 4 | [`resolver`] | the order of steps for one query |
-//! | 5 | [`config`] | file text to checked settings |
+//! | 5 | [`config`], [`admin`] | file text to checked settings; the control socket |
 //! | 6 | [`app`], [`cli`] | everything |
 
 pub mod clock;
@@ -35,6 +35,7 @@ pub mod upstream;
 
 pub mod resolver;
 
+pub mod admin;
 pub mod config;
 
 pub mod app;

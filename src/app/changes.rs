@@ -70,6 +70,7 @@ pub(super) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
         // Their meaning is in `upstream`; the rest is for people.
         upstream_entries: _,
         cache,
+        cache_file,
         names: answered,
         dnssec,
         state_directory,
@@ -98,6 +99,7 @@ pub(super) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     add(*answered != old.names, Change::Names);
     add(*dnssec != old.dnssec, Change::Dnssec);
     add(*log != old.log, Change::Log);
+    add(*cache_file != old.cache_file, Change::Restart("cache.file"));
     add(
         *state_directory != old.state_directory,
         Change::Restart("state.directory"),
@@ -123,6 +125,7 @@ fn listener_changes(old: &listener::Settings, new: &listener::Settings) -> Vec<C
 /// on seeing what is in force.
 pub(super) fn in_force(old: &Settings, new: Settings) -> Settings {
     Settings {
+        cache_file: old.cache_file.clone(),
         state_directory: old.state_directory.clone(),
         ..new
     }
@@ -177,6 +180,10 @@ mod tests {
             ("[dnssec]\nsha1 = true\n", "[dnssec]"),
             ("[dnssec]\ntrust_anchors = [\"a.ds\"]\n", "[dnssec]"),
             ("[log]\nlevel = \"debug\"\n", "[log]"),
+            (
+                "[cache]\nfile = \"/tmp/cache.bin\"\n",
+                "cache.file (when truename is started again)",
+            ),
             (
                 "[state]\ndirectory = \"/tmp/elsewhere\"\n",
                 "state.directory (when truename is started again)",

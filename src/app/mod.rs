@@ -8,6 +8,7 @@
 //! the receipt.
 
 mod anchors;
+mod cache_file;
 mod certificate;
 mod changes;
 mod descriptors;
@@ -42,6 +43,7 @@ use crate::{
 pub use anchors::validator_settings;
 
 use anchors::AnchorKeeper;
+use cache_file::CacheFile;
 use certificate::Keeper;
 use descriptors::Descriptors;
 use running::Running;
@@ -156,6 +158,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         settings.dnssec.validate.then(|| anchors.settings()),
     ));
     resolver.apply_names(settings.names.clone());
+    let cache_file = CacheFile::start(&settings, &resolver)?;
     let listen = listener::Settings {
         connections_max: share.connections_max,
         ..settings.listen.clone()
@@ -227,6 +230,9 @@ pub fn run(options: &Options) -> Result<(), Error> {
         if thread.join().is_err() {
             return Err(Error::Worker);
         }
+    }
+    if let Some(file) = cache_file {
+        file.finish();
     }
     outcome
 }

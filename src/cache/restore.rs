@@ -65,7 +65,8 @@ fn check(name: &Name, question_tail: [u8; 4], form: &Form<'_>, ttl_s: u32) -> Op
         let ttl_at = owner_end.checked_add(4)?;
         let (ttl, rest) = message.get(ttl_at..)?.split_first_chunk::<4>()?;
         let written = u32::from_be_bytes(*ttl);
-        if offsets.next() != ttl_at.checked_sub(start) || written < ttl_s {
+        let is_ttl = written <= i32::MAX.unsigned_abs() && written >= ttl_s;
+        if offsets.next() != ttl_at.checked_sub(start) || !is_ttl {
             return None;
         }
         let length = u16::from_be_bytes(*rest.first_chunk()?);

@@ -25,6 +25,10 @@ pub const DEFAULT_UPSTREAMS: [&str; 2] = ["quad9", "cloudflare"];
 /// The most upstreams: each keeps connections and statistics.
 const UPSTREAMS_MAX: usize = 64;
 
+/// Above this an expired answer misleads more than none: names change hands. RFC 8767, section 5,
+/// proposes one to three days.
+const SERVE_STALE_MAX: Duration = Duration::from_secs(7 * 86_400);
+
 /// Below this a cache holds a few hundred answers and evicts what was just asked for.
 const CACHE_OCTETS_MIN: u64 = 64 * 1024;
 
@@ -80,6 +84,12 @@ pub(super) fn check(
         timeout: timeout(file.forward.timeout, problems),
     };
     checked.check_look_ups(&upstream, problems);
+    let state_directory = file.state.directory.map_or_else(
+        || surroundings.default_state_directory(),
+        |directory| base.join(directory.value),
+    );
+    let cache_file = file.cache.file.as_ref();
+    let cache_file = cache_file.map(|file| state_directory.join(&file.value));
     Settings {
         source: source.map(Path::to_owned),
         listen,
@@ -88,12 +98,10 @@ pub(super) fn check(
         upstream,
         upstream_entries: checked.entries,
         cache: cache(file.cache, problems),
+        cache_file,
         dnssec: dnssec(file.dnssec, &routes, &base, problems),
         names: names(&file.names, &routes),
-        state_directory: file.state.directory.map_or_else(
-            || surroundings.default_state_directory(),
-            |directory| base.join(directory.value),
-        ),
+        state_directory,
         log: LogSettings {
             level: file.log.level.map(|level| level.value).unwrap_or_default(),
             format: file
@@ -468,7 +476,17 @@ fn cache(written: file::Cache, problems: &mut Collector<'_>) -> cache::Settings 
         ttl_min_s: seconds(&written.min_ttl, default.ttl_min_s),
         ttl_max_s: seconds(&written.max_ttl, default.ttl_max_s),
         negative_ttl_max_s: seconds(&written.max_negative_ttl, default.negative_ttl_max_s),
+        serve_stale_s: seconds(&written.serve_stale, default.serve_stale_s),
     };
+    if let Some(time) = written.serve_stale
+        && time.value > SERVE_STALE_MAX
+    {
+        let message = format!(
+            "must be at most {}; write \"0s\" to switch it off",
+            values::duration_text(SERVE_STALE_MAX)
+        );
+        problems.add(&time.span, "cache.serve_stale", message);
+    }
     if settings.ttl_min_s > settings.ttl_max_s {
         let message = format!(
             "is longer than `cache.max_ttl` ({}); write a shorter one",

@@ -109,7 +109,7 @@ pub(super) struct Forward {
     pub(super) timeout: Key<Duration>,
 }
 
-/// `[cache]`. Size: restart; the rest live, for what is stored from then on.
+/// `[cache]`. Size and file: restart; the rest live, for what is stored from then on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cache {
     /// Memory of all entries, octets; 64 KiB to 64 GiB, default 32 MiB.
@@ -120,6 +120,12 @@ pub(super) struct Cache {
     pub(super) max_ttl: Key<Duration>,
     /// Longest time a negative answer is kept; whole seconds, default 1 hour.
     pub(super) max_negative_ttl: Key<Duration>,
+    /// How long after its expiry an answer may stand in for one that cannot be had; whole seconds,
+    /// at most 7 days, default 1 day, 0 switches it off.
+    pub(super) serve_stale: Key<Duration>,
+    /// File in which answers outlive the process, seen from the state directory; default none, since
+    /// it tells which names were asked for. Restart.
+    pub(super) file: Key<PathBuf>,
 }
 
 /// One `[[route]]`. Live.
@@ -218,14 +224,14 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             timeout: forward.text("timeout", "4s", values::duration),
         }),
         cache: root.table("cache", |cache| {
-            cache.text("serve_stale", "0s", values::duration);
             cache.flag("prefetch");
-            cache.text("file", "cache.bin", path);
             Cache {
                 size: cache.size("size", values::size),
                 min_ttl: cache.text("min_ttl", "0s", whole_seconds),
                 max_ttl: cache.text("max_ttl", "1d", whole_seconds),
                 max_negative_ttl: cache.text("max_negative_ttl", "1h", whole_seconds),
+                serve_stale: cache.text("serve_stale", "1d", whole_seconds),
+                file: cache.text("file", "cache.bin", path),
             }
         }),
         routes: root.tables("route", |route| Route {

@@ -22,6 +22,8 @@ pub struct Settings {
     pub upstream_entries: Vec<UpstreamEntry>,
     /// What is kept, and how long.
     pub cache: cache::Settings,
+    /// The file in which answers outlive the process; `None` for no such file.
+    pub cache_file: Option<PathBuf>,
     /// How answers are validated.
     pub dnssec: DnssecSettings,
     /// Which names are answered without upstreams.

@@ -92,8 +92,9 @@ size = "32MiB"
 min_ttl = "0s"
 max_ttl = "1d"
 max_negative_ttl = "1h"
-serve_stale = "0s"
+serve_stale = "1d"
 prefetch = false
+file = "cache.bin"
 
 [dnssec]
 validate = true
@@ -123,9 +124,7 @@ queries = "off"
 /// What the planned configuration's example has beyond that, each with its refusal.
 const WHOLE: &str = r#"
 [cache]
-serve_stale = "1d"
 prefetch = true
-file = "cache.bin"
 
 [names]
 hosts = ["/etc/hosts"]
@@ -191,6 +190,11 @@ fn the_whole_configuration_is_read() {
     assert_eq!(settings.tls.names, ["router.lan", "192.168.1.1"]);
     assert_eq!(settings.access, crate::access::Settings::default());
     assert_eq!(settings.cache, crate::cache::Settings::default());
+    assert_eq!(
+        settings.cache_file.as_deref(),
+        Some(Path::new("/etc/truename/state/cache.bin")),
+        "seen from the state directory"
+    );
     assert_eq!(settings.upstream.timeout, Duration::from_secs(4));
     let [office] = settings.upstream.upstreams.as_slice() else {
         panic!("{:?}", settings.upstream.upstreams);
@@ -227,7 +231,7 @@ fn every_unbuilt_key_is_refused_by_name() {
     assert_eq!(found.len(), unbuilt::UNBUILT.len(), "{found:#?}");
     assert!(
         found.contains(
-            &"truename.toml:4:12: `cache.prefetch`: not built yet; remove the key or write false"
+            &"truename.toml:3:12: `cache.prefetch`: not built yet; remove the key or write false"
                 .to_owned()
         )
     );
@@ -379,6 +383,10 @@ fn each_mistake_is_told_with_line_key_and_remedy() {
         (
             "[cache]\nsize = -1",
             "2:8: `cache.size`: must be a whole number from 0 to 18446744073709551615",
+        ),
+        (
+            "[cache]\nserve_stale = \"8d\"",
+            "2:15: `cache.serve_stale`: must be at most 7d; write \"0s\" to switch it off",
         ),
         (
             "[cache]\nprefetch = \"no\"",
@@ -622,6 +630,7 @@ fn the_effective_configuration_says_the_same_again() {
         assert_eq!(again.access, first.access);
         assert_eq!(again.upstream, first.upstream);
         assert_eq!(again.cache, first.cache);
+        assert_eq!(again.cache_file, first.cache_file);
         assert_eq!(again.state_directory, first.state_directory);
         assert_eq!(again.log, first.log);
     }

@@ -42,6 +42,8 @@ pub(super) struct Found {
     pub(super) secure: bool,
     /// The most seconds it may be kept.
     pub(super) ttl_cap_s: Option<u32>,
+    /// For how many seconds the signatures that prove it are valid.
+    pub(super) signed_s: Option<u32>,
     /// What a client may want to know about an answer that is not secure.
     pub(super) extended_error: Option<ExtendedError>,
 }
@@ -151,6 +153,8 @@ impl<U: Exchange> Driver<U> {
                     authority: denied.authority,
                     secure: true,
                     ttl_cap_s: Some(denied.ttl_s),
+                    // They may be valid for longer, which is not known here.
+                    signed_s: Some(denied.ttl_s),
                     ..Found::default()
                 },
             });
@@ -162,6 +166,7 @@ impl<U: Exchange> Driver<U> {
             answer,
             authority,
             ttl_cap_s,
+            signed_s,
             next,
             ..
         } = judged;
@@ -196,6 +201,7 @@ impl<U: Exchange> Driver<U> {
                 authority,
                 secure: verdict == Verdict::Secure,
                 ttl_cap_s: Some(ttl_cap_s),
+                signed_s: Some(signed_s),
                 extended_error,
             },
         })
@@ -216,11 +222,17 @@ impl Found {
             }
         }
         self.secure &= link.secure;
-        self.ttl_cap_s = match (self.ttl_cap_s, link.ttl_cap_s) {
-            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-            (ours, theirs) => ours.or(theirs),
-        };
+        self.ttl_cap_s = shorter(self.ttl_cap_s, link.ttl_cap_s);
+        self.signed_s = shorter(self.signed_s, link.signed_s);
         self.extended_error = self.extended_error.take().or(link.extended_error);
         debug_assert!(self.rcode != rcode::SERVFAIL, "a failure is an Err");
+    }
+}
+
+/// The shorter of two times, of which `None` is endless.
+fn shorter(ours: Option<u32>, theirs: Option<u32>) -> Option<u32> {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+        (ours, theirs) => ours.or(theirs),
     }
 }

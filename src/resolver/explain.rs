@@ -158,12 +158,12 @@ impl<U: Exchange> Exchange for Recorder<U> {
         self.inner.timeout()
     }
 
-    fn count(&self, question: &Question) -> usize {
-        self.inner.count(question)
-    }
-
     fn is_down(&self, question: &Question) -> bool {
         self.inner.is_down(question)
+    }
+
+    fn count(&self, question: &Question) -> usize {
+        self.inner.count(question)
     }
 
     fn incomplete(&self, upstream: &str) {

@@ -101,6 +101,7 @@ fn write(
         rcode: u8::try_from(rcode).unwrap_or(0),
         ttl_s: TTL_S,
         secure: false,
+        signed_s: 0,
         failure: None,
         extended_error,
         with_dnssec: &records,

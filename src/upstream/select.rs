@@ -138,7 +138,7 @@ impl Set {
         });
         Arc::new(Self {
             upstreams: upstreams.collect(),
-            shared: Arc::clone(&shared),
+            shared,
             udp_sockets_max,
             sleep: SleepWatch::new(clock::asleep()),
         })

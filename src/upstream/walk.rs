@@ -155,7 +155,7 @@ impl<'a> Walk<'a> {
         };
         let (upstream, question, tries) = (chosen.upstream, self.question, self.tries);
         self.downs.start(upstream.health().goes_down());
-        self.asked.push(Asked::new(chosen, clock::instant()));
+        self.asked.push(Asked::new(&chosen, clock::instant()));
         self.race
             .start(async move { (upstream, upstream.exchange(question, tries).await) });
         true
@@ -320,7 +320,7 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn new(chosen: Chosen<'a>, now: Instant) -> Self {
+    fn new(chosen: &Chosen<'a>, now: Instant) -> Self {
         let life = &chosen.upstream.profile.life;
         Self {
             upstream: chosen.upstream,

@@ -25,6 +25,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("listener", 3),
     ("upstream", 3),
     ("resolver", 4),
+    ("admin", 5),
     ("config", 5),
     ("app", 6),
     ("cli", 6),

@@ -68,6 +68,7 @@ fn answer(name: &str, ttl_s: u32, age_s: u32, failure: Option<u8>) -> Stored {
         rcode: 0,
         ttl_s,
         secure: true,
+        signed_s: 600,
         failure,
         extended_error: Some((4, "a text")),
         with_dnssec: &encode(3),
@@ -265,6 +266,8 @@ fn a_forged_digest_lets_no_wrong_entry_in() {
     refused("an answer more", &|octets| octets[15] += 1);
     refused("a TTL elsewhere", &|octets| octets[name_at + 17] += 1);
     refused("a longer life than its records'", &|octets| octets[6] = 2);
+    let ttl_at = name_at + 16 + 3 * 2 + 6;
+    refused("a TTL that is none", &|octets| octets[ttl_at] = 0x80);
     refused("an octet more", &|octets| octets.push(0xff));
     refused("an octet less", &|octets| {
         octets.truncate(octets.len() - 40);

@@ -4,11 +4,12 @@
 //! A file begins with a comment that says what it is about. Then come lines of words:
 //!
 //! ```text
-//! SETTINGS [upstreams=2] [skew=0] [sha1] [off] [negative=name] [private=name]
+//! SETTINGS [upstreams=2] [skew=0] [sha1] [off] [negative=name] [private=name] [stale=seconds]
 //! UPSTREAM [one|two|all] name type    what is said to this question; the honest answer, changed by
 //!     RCODE rcode                     the indented lines below:
 //!     AD                              sets AD
 //!     SILENT                          keeps silent
+//!     LATE ms                         takes so long before it says that, or fails
 //!     TIMES n                         only n times, honest then
 //!     CLEAR [section]                 a section is answer or authority
 //!     COPY section name type [from]   appends from the honest answer to another question
@@ -22,13 +23,16 @@
 //!     RDATA section type rdata
 //!     FLIP section type [owner]       breaks the last bit of the RDATA
 //! HONEST                              all upstreams speak the truth from here on
+//! DOWN | UP                           whether all upstreams are known to be down
 //! QUERY name type [DO] [AD] [CD] [NO-EDNS]
 //! EXPECT rcode [AD|NO-AD] [EDE=n,n|NO-EDE] [NO-ANSWER|ANSWER=type,type] [HAS=rdata]
-//!        [NO-AUTHORITY] [TTL=n] [SAYS=text] [AT-ONCE|NOT-AT-ONCE]
-//! EXPECT-CACHE secure|insecure|failure|nothing name type [CD]
+//!        [NO-AUTHORITY] [TTL=n] [SAYS=text] [AT-ONCE|NOT-AT-ONCE] [AFTER=ms]
+//! EXPECT-CACHE secure|insecure|failure|stale|nothing name type [CD]
 //! ASKED =n|<n [name type]             exchanges since the last QUERY
+//! COUNTED counter n                   what the resolver counted so far: stale, refreshes
+//! SETTLE                              what goes on behind ends
 //! BLAMED upstream
-//! TIME +seconds
+//! TIME +seconds [WALL]                moves all clocks, or the wall clock alone, also by -seconds
 //! ```
 //!
 //! [`lies`] says what the options of signatures are. What must hold always needs no line: SERVFAIL
@@ -86,6 +90,7 @@ fn now() -> Now {
 /// What a scenario's header decides.
 struct Header {
     dnssec: Option<Settings>,
+    cache: cache::Settings,
     upstreams: usize,
 }
 
@@ -94,6 +99,7 @@ struct Stage {
     script: Arc<Script>,
     shared: Arc<Shared>,
     resolver: Resolver<Script>,
+    serve_stale_s: u32,
     last: Option<Last>,
     /// The rcode of the latest reply to each question that was asked, by its cache key.
     replied: HashMap<Vec<u8>, u16>,
@@ -104,6 +110,8 @@ struct Last {
     ask: Ask,
     reply: Answered,
     at_once: bool,
+    /// How long it took by the clock of timers.
+    after: Duration,
 }
 
 #[test]
@@ -172,7 +180,10 @@ fn run(universe: &Arc<Universe>, unix_s: u64, text: &str) -> Vec<String> {
         unix_s,
         ..Now::read()
     }));
+    // Timers run as soon as nothing else can.
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
         .build()
         .unwrap();
     let line = Cell::new(1);
@@ -208,6 +219,7 @@ async fn walk(
         dnssec: Some(Settings::with_root_anchors(anchors(
             &universe.trust_anchor_ds(),
         ))),
+        cache: cache::Settings::default(),
         upstreams: 1,
     };
     let mut stage: Option<Stage> = None;
@@ -243,10 +255,10 @@ async fn walk(
                 lie.change(&mut Words::of(line))?;
             }
             let times = lie.times;
-            let says = lie.says();
+            let act = lie.act();
             for one in who {
                 let key = (one, name.clone(), rtype);
-                stage.script.tell(key, says.clone(), times);
+                stage.script.tell(key, act.clone(), times);
             }
             continue;
         }
@@ -267,6 +279,10 @@ impl Header {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));
             if key == "upstreams" {
                 self.upstreams = read(value)?;
+                continue;
+            }
+            if key == "stale" {
+                self.cache.serve_stale_s = read(value)?;
                 continue;
             }
             if key == "off" {
@@ -294,7 +310,7 @@ impl Stage {
     fn new(universe: &Arc<Universe>, header: &Header) -> Self {
         let script = Arc::new(Script::new(Arc::clone(universe), header.upstreams));
         let shared = Shared::new(
-            cache::Settings::default(),
+            header.cache,
             Access::new(access::Settings::default()),
             reply::Settings::new(Duration::from_secs(30)),
             header.dnssec.clone(),
@@ -304,6 +320,7 @@ impl Stage {
             resolver: Resolver::new(Arc::clone(&shared), Arc::clone(&script)),
             script,
             shared,
+            serve_stale_s: header.cache.serve_stale_s,
             last: None,
             replied: HashMap::new(),
         }
@@ -313,6 +330,10 @@ impl Stage {
     async fn step(&mut self, step: &str, words: &mut Words<'_>) -> Result<Vec<String>, String> {
         match step {
             "HONEST" => self.script.be_honest(),
+            "DOWN" => self.script.be_down(true),
+            "UP" => self.script.be_down(false),
+            "SETTLE" => tokio::time::sleep(Duration::from_secs(10)).await,
+            "COUNTED" => return self.counted(words),
             "QUERY" => return self.query(words).await,
             "EXPECT" => {
                 let last = self.last.as_ref().ok_or("nothing was asked")?;
@@ -337,12 +358,7 @@ impl Stage {
                 let blamed = self.script.is_blamed(words.word("an upstream")?);
                 return Ok(complaint(blamed, || "it is not blamed".to_owned()));
             }
-            "TIME" => {
-                let word = words.word("seconds")?;
-                let seconds = word.strip_prefix('+');
-                let seconds = seconds.ok_or_else(|| format!("{word} does not begin with +"))?;
-                NOW.set(Some(now().plus(Duration::from_secs(read(seconds)?))));
-            }
+            "TIME" => pass(words)?,
             other => return Err(format!("{other} is no step")),
         }
         Ok(Vec::new())
@@ -367,6 +383,7 @@ impl Stage {
             transport: Transport::Tls,
         };
         let mut out = Vec::new();
+        let began = tokio::time::Instant::now();
         let at_once = match self.resolver.try_answer(&octets, &client, &mut out) {
             Attempt::Answered(_) => true,
             Attempt::Pending(pending) => {
@@ -384,8 +401,22 @@ impl Stage {
             ask,
             reply,
             at_once,
+            after: began.elapsed(),
         });
         Ok(wrong)
+    }
+
+    /// Compares one of the resolver's counters.
+    fn counted(&self, words: &mut Words<'_>) -> Result<Vec<String>, String> {
+        let counters = &self.shared.counters;
+        let found = match words.word("a counter")? {
+            "stale" => counters.stale.value(),
+            "refreshes" => counters.refreshes.value(),
+            "refresh-failures" => counters.refresh_failures.value(),
+            other => return Err(format!("{other} is not counted")),
+        };
+        let wanted: u64 = read(words.word("a number")?)?;
+        Ok(complaint(found == wanted, || format!("counted {found}")))
     }
 
     /// Looks for what must never be in the cache: what nobody asked for, records beside a failure,
@@ -421,7 +452,9 @@ impl Stage {
         let octets = ask.encode();
         let query = wire::Query::peek(&octets).map_err(|fault| format!("{fault:?}"))?;
         let found = self.shared.cache.read(query.key(), |entry| {
-            if !entry.is_fresh(now().uptime_s) {
+            if entry.is_stale(now().uptime_s, self.serve_stale_s) {
+                "stale"
+            } else if !entry.is_fresh(now().uptime_s) {
                 "nothing"
             } else if entry.failure().is_some() {
                 "failure"
@@ -436,6 +469,21 @@ impl Stage {
             format!("the cache has {found}")
         }))
     }
+}
+
+/// Moves the clocks.
+fn pass(words: &mut Words<'_>) -> Result<(), String> {
+    let word = words.word("seconds")?;
+    let mut then = now();
+    match (word.split_at_checked(1), words.optional()) {
+        (Some(("+", seconds)), None) => then = then.plus(Duration::from_secs(read(seconds)?)),
+        (Some(("+", seconds)), Some("WALL")) => then.unix_s += read::<u64>(seconds)?,
+        (Some(("-", seconds)), Some("WALL")) => then.unix_s -= read::<u64>(seconds)?,
+        (_, None) => return Err(format!("{word} does not begin with +")),
+        (_, Some(other)) => return Err(format!("{word} {other} cannot be understood")),
+    }
+    NOW.set(Some(then));
+    Ok(())
 }
 
 /// What holds of every reply.
@@ -514,6 +562,7 @@ impl Last {
                 }
                 "AT-ONCE" => self.at_once,
                 "NOT-AT-ONCE" => !self.at_once,
+                "AFTER" => self.after == Duration::from_millis(read(value)?),
                 _ => return Err(format!("{word} cannot be expected")),
             };
             wrong.extend(complaint(holds, || {
