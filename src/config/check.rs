@@ -1,7 +1,12 @@
 //! From the file as written to checked settings: defaults, ranges, and what must hold between
 //! keys.
 
-use std::{collections::HashMap, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     Options, Surroundings,
@@ -21,6 +26,9 @@ use crate::{access, cache, listener, names, upstream};
 /// The upstreams when none are configured: both validate, filter no names but (quad9) malware,
 /// and have IPv4 and IPv6 addresses in the catalogue.
 pub const DEFAULT_UPSTREAMS: [&str; 2] = ["quad9", "cloudflare"];
+
+/// The control socket's name in the state directory.
+const ADMIN_SOCKET: &str = "truename.sock";
 
 /// The most upstreams: each keeps connections and statistics.
 const UPSTREAMS_MAX: usize = 64;
@@ -57,6 +65,11 @@ pub(super) fn check(
     problems: &mut Collector<'_>,
 ) -> Settings {
     let base = surroundings.base(source);
+    let StatePlaces {
+        directory: state_directory,
+        cache_file,
+        admin_socket,
+    } = state_places(&file, &base, surroundings);
     let written = listening(&file.listen, problems);
     let listen = if options.listen.is_empty() {
         listen(file.listen, surroundings, problems)
@@ -84,12 +97,6 @@ pub(super) fn check(
         timeout: timeout(file.forward.timeout, problems),
     };
     checked.check_look_ups(&upstream, problems);
-    let state_directory = file.state.directory.map_or_else(
-        || surroundings.default_state_directory(),
-        |directory| base.join(directory.value),
-    );
-    let cache_file = file.cache.file.as_ref();
-    let cache_file = cache_file.map(|file| state_directory.join(&file.value));
     Settings {
         source: source.map(Path::to_owned),
         listen,
@@ -102,6 +109,7 @@ pub(super) fn check(
         dnssec: dnssec(file.dnssec, &routes, &base, problems),
         names: names(&file.names, &routes),
         state_directory,
+        admin_socket,
         log: LogSettings {
             level: file.log.level.map(|level| level.value).unwrap_or_default(),
             format: file
@@ -167,6 +175,31 @@ fn listeners(
     }
     all.retain(|it| it.address.port() != 0);
     all
+}
+
+/// What lies in the state directory unless its path is absolute.
+pub(super) struct StatePlaces {
+    directory: PathBuf,
+    cache_file: Option<PathBuf>,
+    pub(super) admin_socket: Option<PathBuf>,
+}
+
+/// Where the file, however wrong the rest of it is, wants its state.
+pub(super) fn state_places(file: &File, base: &Path, surroundings: &Surroundings) -> StatePlaces {
+    let directory = match &file.state.directory {
+        Some(directory) => base.join(&directory.value),
+        None => surroundings.default_state_directory(),
+    };
+    let cache_file = file.cache.file.as_ref();
+    let socket = match &file.admin.socket {
+        Some(socket) => &socket.value,
+        None => Path::new(ADMIN_SOCKET),
+    };
+    StatePlaces {
+        cache_file: cache_file.map(|file| directory.join(&file.value)),
+        admin_socket: (!socket.as_os_str().is_empty()).then(|| directory.join(socket)),
+        directory,
+    }
 }
 
 fn listen(
@@ -477,6 +510,7 @@ fn cache(written: file::Cache, problems: &mut Collector<'_>) -> cache::Settings 
         ttl_max_s: seconds(&written.max_ttl, default.ttl_max_s),
         negative_ttl_max_s: seconds(&written.max_negative_ttl, default.negative_ttl_max_s),
         serve_stale_s: seconds(&written.serve_stale, default.serve_stale_s),
+        prefetch: written.prefetch.map_or(default.prefetch, |key| key.value),
     };
     if let Some(time) = written.serve_stale
         && time.value > SERVE_STALE_MAX

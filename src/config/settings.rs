@@ -30,6 +30,8 @@ pub struct Settings {
     pub names: names::Settings,
     /// The directory for what outlives the process. It need not exist yet.
     pub state_directory: PathBuf,
+    /// The control socket; `None` for no such socket.
+    pub admin_socket: Option<PathBuf>,
     /// What is logged.
     pub log: LogSettings,
 }

@@ -117,12 +117,13 @@ impl Upstream {
                 octets,
                 age_s,
                 took,
+                transport,
             }) => {
                 let exchanged = Exchanged {
                     octets,
                     age_s,
                     upstream: Arc::clone(self.name()),
-                    transport: self.profile.transport,
+                    transport: transport.unwrap_or(self.profile.transport),
                 };
                 Ok((exchanged, took))
             }
@@ -135,6 +136,14 @@ impl Upstream {
         match &self.way {
             Way::Datagrams(udp) => udp.network_changed(),
             Way::Connections(pool) => pool.network_changed(),
+        }
+    }
+
+    /// Takes all connections out of use.
+    #[cfg(test)]
+    pub(super) fn lose_connections(&self) {
+        if let Way::Connections(pool) = &self.way {
+            pool.lose_connections();
         }
     }
 

@@ -123,7 +123,7 @@ impl Shared {
 }
 
 impl Set {
-    fn new(shared: Arc<Shared>, udp_sockets_max: usize, old: Option<&Self>) -> Arc<Self> {
+    fn new(shared: &Arc<Shared>, udp_sockets_max: usize, old: Option<&Self>) -> Arc<Self> {
         let kept = |profile| {
             let old = old.filter(|old| old.udp_sockets_max == udp_sockets_max)?;
             let mut upstreams = old.upstreams.iter();
@@ -138,7 +138,7 @@ impl Set {
         });
         Arc::new(Self {
             upstreams: upstreams.collect(),
-            shared,
+            shared: Arc::clone(shared),
             udp_sockets_max,
             sleep: SleepWatch::new(clock::asleep()),
         })
@@ -262,7 +262,7 @@ impl Upstreams {
     /// When the certificates or names of one make no usable set-up.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         let shared = Arc::new(Shared::new(settings, None)?);
-        Ok(Self(Set::new(shared, udp::SOCKETS_MAX, None)))
+        Ok(Self(Set::new(&shared, udp::SOCKETS_MAX, None)))
     }
 
     /// The upstreams of new settings. What is known of those that did not change stays known, and
@@ -272,34 +272,29 @@ impl Upstreams {
     /// When the certificates or names of one make no usable set-up.
     pub fn renewed(&self, settings: &Settings) -> Result<Self, SetupError> {
         let shared = Arc::new(Shared::new(settings, Some(&self.0.shared))?);
-        Ok(Self(Set::new(
-            shared,
-            self.0.udp_sockets_max,
-            Some(&self.0),
-        )))
+        let max = self.0.udp_sockets_max;
+        Ok(Self(Set::new(&shared, max, Some(&self.0))))
     }
 
     /// The same upstreams for another worker: connections of its own, everything else shared, so
     /// that a change of health is known to all and logged once.
     #[must_use]
     pub fn for_worker(&self) -> Self {
-        let shared = Arc::clone(&self.0.shared);
-        Self(Set::new(shared, self.0.udp_sockets_max, None))
+        Self(Set::new(&self.0.shared, self.0.udp_sockets_max, None))
     }
 
     /// These upstreams for the worker that has `old` ones: connections to those that did not change
     /// are kept, with the exchanges under way on them.
     #[must_use]
     pub fn for_worker_from(&self, old: &Self) -> Self {
-        let shared = Arc::clone(&self.0.shared);
-        Self(Set::new(shared, self.0.udp_sockets_max, Some(&old.0)))
+        let max = self.0.udp_sockets_max;
+        Self(Set::new(&self.0.shared, max, Some(&old.0)))
     }
 
     /// The same upstreams, with at most so many sockets towards each of those on plain UDP.
     #[must_use]
     pub fn with_udp_sockets_max(&self, udp_sockets_max: usize) -> Self {
-        let shared = Arc::clone(&self.0.shared);
-        Self(Set::new(shared, udp_sockets_max, Some(&self.0)))
+        Self(Set::new(&self.0.shared, udp_sockets_max, Some(&self.0)))
     }
 
     /// The names of the upstreams in the order of the configuration.
@@ -381,6 +376,14 @@ impl Upstreams {
             upstream.network_changed();
         }
         self.retry_now();
+    }
+
+    /// Takes all connections out of use, as if each had been idle for long.
+    #[cfg(test)]
+    pub(super) fn lose_connections(&self) {
+        for upstream in &self.0.upstreams {
+            upstream.lose_connections();
+        }
     }
 
     /// Treats a sleep of this machine as a change of its network. Each exchange looks by itself,
