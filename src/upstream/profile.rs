@@ -113,6 +113,9 @@ impl Upstream {
         question: &Question,
         tries: &Tries,
     ) -> Result<Timed, ExchangeError> {
+        if let Some(failure) = self.profile.addresses.refuse(&question.name) {
+            return Err(self.error(failure));
+        }
         self.health().asked();
         let received = match &self.way {
             Way::Datagrams(udp) => udp.exchange(question, tries).await,
