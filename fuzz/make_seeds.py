@@ -271,8 +271,8 @@ def entry(message, flags, qtype, ttls, text=b""):
     asked = name("www.example.com") + struct.pack("!HH", qtype, 1)
     counts = struct.unpack("!6H", message[:12])
     records = message[12 + len(asked) : len(message) - len(opt())]
-    marks = (0, flags, message[3] & 15, 0)
-    head = struct.pack("!IIIHBBBBH", SAVED_S - 10, 300, 0, 60, *marks, len(asked) + 1)
+    times = struct.pack("!IIIH", SAVED_S - 10, 300, 0, 1440)
+    head = times + struct.pack("!BBBBH", 0, flags, message[3] & 15, 0, len(asked) + 1)
     form = struct.pack("!4H", counts[3], counts[4], len(records), len(ttls))
     offsets = b"".join(struct.pack("!H", offset) for offset in ttls)
     return head + form + asked + b"\0" + offsets + records + text

@@ -136,7 +136,7 @@ impl Control {
             listeners: self.listeners(),
             upstreams: self.upstreams(),
             dnssec: self.dnssec(&settings),
-            clock: self.clock(),
+            clock: Self::clock(),
             cache: self.cache(&settings),
             queries: self.queries(),
         }
@@ -195,7 +195,7 @@ impl Control {
         }
     }
 
-    fn clock(&self) -> admin::Clock {
+    fn clock() -> admin::Clock {
         let unix_s = clock::unix_s();
         let is_possible = unix_s >= CLOCK_FLOOR_UNIX_S;
         admin::Clock {
@@ -217,7 +217,7 @@ impl Control {
             octets: u64::try_from(resolver.cache.octets()).unwrap_or(u64::MAX),
             limit_octets: u64::try_from(settings.cache.size_octets).unwrap_or(u64::MAX),
             hits,
-            stale: 0,
+            stale: resolver.counters.stale.value(),
             hit_rate: share(hits, queries),
         }
     }

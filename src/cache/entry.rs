@@ -171,6 +171,10 @@ impl Stored {
             // The time of its last failed refresh is of another boot.
             stored.mark_failed(0, 0);
         }
+        // Who had seen to its replacement is gone.
+        if let Some(flags) = stored.0.get_mut(FLAGS_AT) {
+            *flags &= !FLAG_CLAIMED;
+        }
         Some(stored)
     }
 

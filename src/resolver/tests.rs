@@ -244,6 +244,22 @@ async fn an_alias_left_open_is_followed() {
 }
 
 #[tokio::test]
+async fn an_alias_to_a_special_use_name_is_answered_here() {
+    let script = Script::new();
+    let alias = cname("www.example.com", "printer.local");
+    script.says("www.example.com", 0, std::slice::from_ref(&alias), &[]);
+    let resolver = resolver(&script);
+    for _ in 0..2 {
+        let (reply, _) = ask(&resolver, &query("www.example.com")).await;
+        let reply = read(&reply);
+        assert_eq!(reply.rcode, rcode::NXDOMAIN);
+        assert_eq!(reply.answer, std::slice::from_ref(&alias));
+        assert_eq!(reply.authority.len(), 1);
+    }
+    assert_eq!(script.times_asked(), 1);
+}
+
+#[tokio::test]
 async fn circles_over_several_responses_end() {
     let script = Script::new();
     script.says("a.example", 0, &[cname("a.example", "b.example")], &[]);
