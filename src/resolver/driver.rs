@@ -4,10 +4,13 @@
 //! or sent: a question with CD is answered with what upstream said, scrubbed but unjudged, under a
 //! cache key of its own; every other goes through the validator.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Instant,
+};
 
 use crate::{
-    dnssec::{self, Judged, Security, Verdict},
+    dnssec::{self, Judged, Security, Verdict, Why},
     reply::{ExtendedError, Failure},
     upstream::Exchange,
     wire::{Name, Question, Record, rcode, rtype},
@@ -16,16 +19,16 @@ use crate::{
 use super::{
     Shared,
     fetch::Fetcher,
-    local,
+    local, refresh,
     scrub::{ALIASES_MAX, scrub},
     validate,
 };
 
 /// Exchanges with upstreams for one question of a client that is not validated.
-pub(super) const EXCHANGES_MAX: usize = 12;
+const EXCHANGES_MAX: usize = 12;
 /// The same when it is validated: chains of trust are asked for too, for each link of a chain of
 /// aliases, and again when something is to be repaired.
-pub(super) const EXCHANGES_VALIDATED_MAX: usize = 64;
+const EXCHANGES_VALIDATED_MAX: usize = 64;
 
 /// Records of one answer, all links of its chain together. No honest chain comes near.
 const RECORDS_MAX: usize = 1_000;
@@ -44,6 +47,8 @@ pub(super) struct Found {
     pub(super) ttl_cap_s: Option<u32>,
     /// For how many seconds the signatures that prove it are valid.
     pub(super) signed_s: Option<u32>,
+    /// Whether it must not be given out beyond its time: what it rests on ends for good.
+    pub(super) ends: bool,
     /// What a client may want to know about an answer that is not secure.
     pub(super) extended_error: Option<ExtendedError>,
 }
@@ -68,6 +73,30 @@ struct Link {
 }
 
 impl<U: Exchange> Driver<U> {
+    /// A driver that asks `upstreams` until `deadline`, and judges by `dnssec`.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        upstreams: Arc<U>,
+        dnssec: Option<Arc<dnssec::Settings>>,
+        deadline: Instant,
+    ) -> Self {
+        let budget = match dnssec {
+            Some(_) => EXCHANGES_VALIDATED_MAX,
+            None => EXCHANGES_MAX,
+        };
+        Self {
+            shared: Arc::clone(shared),
+            fetcher: Fetcher {
+                upstreams,
+                flights: Arc::clone(&shared.fetches),
+                deadline,
+                budget: AtomicUsize::new(budget),
+            },
+            dnssec,
+            checks: AtomicUsize::new(0),
+        }
+    }
+
     /// Asks upstreams until the chain of aliases from the question's name ends.
     pub(super) async fn resolve(&self, question: &Question) -> Result<Found, Failure> {
         let mut whole = Found {
@@ -160,6 +189,7 @@ impl<U: Exchange> Driver<U> {
             });
         }
         let judged = validate::validate(self, question, settings).await?;
+        refresh::look_after_zones(self, question, settings);
         let Judged {
             verdict,
             rcode,
@@ -202,6 +232,10 @@ impl<U: Exchange> Driver<U> {
                 secure: verdict == Verdict::Secure,
                 ttl_cap_s: Some(ttl_cap_s),
                 signed_s: Some(signed_s),
+                // It would be judged once the anchor has ended (RFC 7646, section 2).
+                ends: verdict
+                    .reason()
+                    .is_some_and(|reason| reason.why == Why::NegativeTrustAnchor),
                 extended_error,
             },
         })
@@ -224,6 +258,7 @@ impl Found {
         self.secure &= link.secure;
         self.ttl_cap_s = shorter(self.ttl_cap_s, link.ttl_cap_s);
         self.signed_s = shorter(self.signed_s, link.signed_s);
+        self.ends |= link.ends;
         self.extended_error = self.extended_error.take().or(link.extended_error);
         debug_assert!(self.rcode != rcode::SERVFAIL, "a failure is an Err");
     }

@@ -5,11 +5,13 @@ use std::{net::SocketAddr, path::Path, sync::Arc, thread, time::Duration};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::{
     runtime::Builder,
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
 };
 use truename::{
     access::{self, Access},
-    cache, certificates, dnssec, listener, names,
+    cache, certificates,
+    clock::Now,
+    dnssec, listener, names,
     net::server_tls::ServerTls,
     reply,
     resolver::{self, Resolver},
@@ -31,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) dnssec: Option<dnssec::Settings>,
     /// The names that are answered without upstreams.
     pub(crate) names: names::Settings,
+    /// What time it is.
+    pub(crate) now: fn() -> Now,
 }
 
 impl Default for Options {
@@ -40,6 +44,7 @@ impl Default for Options {
             timeout: Duration::from_secs(4),
             dnssec: None,
             names: names::Settings::default(),
+            now: Now::read,
         }
     }
 }
@@ -86,13 +91,15 @@ impl Truename {
         };
         let bound = listener::bind(&settings, 1).expect("there are free ports");
         let addresses = bound.addresses();
-        let sockets = bound.into_workers().pop().expect("there is one worker");
-        let shared = Arc::new(resolver::Shared::new(
+        let sockets = bound.share(0).expect("there are descriptors");
+        drop(bound);
+        let shared = resolver::Shared::new(
             cache::Settings::default(),
             Access::new(access::Settings::default()),
             reply::Settings::new(options.idle),
             options.dnssec,
-        ));
+        );
+        let shared = Arc::new(shared.with_clock(options.now));
         shared.apply_names(options.names);
         let listeners = Arc::new(listener::Shared::new(settings, Some(tls)));
         let ours = Arc::clone(&shared);
@@ -102,10 +109,11 @@ impl Truename {
             let runtime = runtime.expect("the system gives a runtime");
             runtime.block_on(async move {
                 let (_stop, stopped) = watch::channel(false);
+                let (_, orders) = mpsc::channel(1);
                 let resolver = Arc::new(Resolver::new(shared, Arc::new(upstreams.for_worker())));
                 tokio::select! {
                     _ = halted => {}
-                    ended = listener::serve(sockets, resolver, listeners, stopped) => {
+                    ended = listener::serve(sockets, orders, resolver, listeners, stopped) => {
                         panic!("the listeners ended by themselves: {ended:?}");
                     }
                 }
