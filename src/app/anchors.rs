@@ -9,6 +9,7 @@ use tracing::{debug, error, info, warn};
 use super::Parts;
 
 use crate::{
+    admin,
     anchors::{
         self, CLOCK_FLOOR_UNIX_S, Change, Event, Keeper, ReadError, STATE_FILE, Seed, Source, store,
     },
@@ -36,6 +37,8 @@ pub(super) struct AnchorKeeper {
     base: dnssec::Settings,
     /// What was last said about writing the state file.
     complained: Option<String>,
+    /// How the anchors stand, for whoever shows them.
+    shown: watch::Sender<Vec<admin::Anchor>>,
 }
 
 impl AnchorKeeper {
@@ -63,6 +66,7 @@ impl AnchorKeeper {
             state_file,
             base: base(settings),
             complained: None,
+            shown: watch::Sender::default(),
         };
         read.seed(seeds);
         read
@@ -190,8 +194,14 @@ impl AnchorKeeper {
         }
     }
 
+    /// How the anchors stand, now and whenever that changes.
+    pub(super) fn shown(&self) -> watch::Receiver<Vec<admin::Anchor>> {
+        self.shown.subscribe()
+    }
+
     /// Writes the state file; failing is said once for each reason.
     fn save(&mut self) {
+        self.shown.send_replace(show(&self.keeper));
         match store::save(&self.state_file, &self.keeper) {
             Ok(()) => self.complained = None,
             Err(error) => {
@@ -212,6 +222,19 @@ impl AnchorKeeper {
 pub fn validator_settings(settings: &Settings) -> Result<dnssec::Settings, ReadError> {
     let seeds = Seeds::read(settings)?;
     Ok(AnchorKeeper::read(settings, &seeds).settings())
+}
+
+fn show(keeper: &Keeper) -> Vec<admin::Anchor> {
+    let keys = keeper
+        .points()
+        .flat_map(|(zone, point)| point.keys.iter().map(move |tracked| (zone, tracked)));
+    keys.map(|(zone, tracked)| admin::Anchor {
+        zone: zone.to_string(),
+        key_tag: tracked.key.tag(),
+        state: tracked.state.label().to_owned(),
+        trusted: tracked.state.is_trusted(),
+    })
+    .collect()
 }
 
 /// What the operator decides, without anchors.
@@ -279,8 +302,13 @@ pub(super) async fn keep(
     loop {
         tokio::select! {
             Ok(()) = parts.settings.changed() => {
-                current = Arc::clone(&parts.settings.borrow_and_update());
-                keeper.apply(&current, &seeds.borrow_and_update());
+                let new = Arc::clone(&parts.settings.borrow_and_update());
+                let differs = new.dnssec != current.dnssec;
+                current = new;
+                // Applying writes the state file.
+                if differs {
+                    keeper.apply(&current, &seeds.borrow_and_update());
+                }
             }
             Ok(()) = seeds.changed() => keeper.apply(&current, &seeds.borrow_and_update()),
             () = sleep(keeper.wait()) => {

@@ -11,6 +11,7 @@ mod anchors;
 mod cache_file;
 mod certificate;
 mod changes;
+mod control;
 mod descriptors;
 mod files;
 mod log;
@@ -34,8 +35,10 @@ use tracing::warn;
 
 use crate::{
     access::Access,
+    admin::SocketError,
     anchors::ReadError,
     certificates::CertificateError,
+    clock,
     config::{self, LoadError, Options, Settings, Surroundings},
     handler::Transport,
     listener::{self, BindError, Bound},
@@ -48,6 +51,7 @@ pub use anchors::validator_settings;
 use anchors::{AnchorKeeper, Seeds};
 use cache_file::CacheFile;
 use certificate::Keeper;
+use control::{Control, LastReload};
 use descriptors::Descriptors;
 use files::Files;
 use log::Log;
@@ -80,6 +84,9 @@ pub enum Error {
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Another truename answers at the control socket.
+    #[error(transparent)]
+    Control(#[from] SocketError),
     /// Upstreams cannot be set up.
     #[error(transparent)]
     Upstreams(#[from] SetupError),
@@ -119,6 +126,8 @@ pub(in crate::app) struct Parts {
     pub(in crate::app) upstreams: watch::Receiver<Arc<Upstreams>>,
     /// Where truename listens, in the order in which transports are listed to people.
     pub(in crate::app) listening: watch::Receiver<Vec<(Transport, SocketAddr)>>,
+    /// What came of the last reload; `None` before the first.
+    pub(in crate::app) last_reload: watch::Receiver<Option<LastReload>>,
     /// What happens to the network.
     pub(in crate::app) network: watch::Receiver<network::Seen>,
     /// To the main thread.
@@ -130,6 +139,7 @@ pub(in crate::app) struct Parts {
 /// # Errors
 /// When it cannot start; afterwards only when a worker fails.
 pub fn run(options: &Options) -> Result<(), Error> {
+    let started = clock::instant();
     // Before there is a second thread.
     let inherited = systemd::inherited().map_err(Error::Inherited)?;
     let surroundings = Surroundings::read();
@@ -166,6 +176,8 @@ pub fn run(options: &Options) -> Result<(), Error> {
         (None, None)
     };
     let anchors = AnchorKeeper::start(&settings, &seeds);
+    // The anchors' keeper made the state directory, in which it is.
+    let control_socket = control::bind(&settings)?;
     let dnssec_line = if settings.dnssec.validate {
         anchors.describe()
     } else {
@@ -195,6 +207,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let (upstreams, upstreams_seen) = watch::channel(asked);
     let (current, settings_seen) = watch::channel(Arc::new(settings));
     let (listening, listening_seen) = watch::channel(bound.addresses());
+    let (last_reload, last_reload_seen) = watch::channel(None);
     let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
     let (network, network_seen) = watch::channel(network::Seen::default());
     let parts = Parts {
@@ -204,6 +217,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         settings: settings_seen,
         upstreams: upstreams_seen,
         listening: listening_seen,
+        last_reload: last_reload_seen,
         commands,
     };
     let (probe, probed) = oneshot::channel();
@@ -212,6 +226,18 @@ pub fn run(options: &Options) -> Result<(), Error> {
     runtime.spawn(hangup.forward(parts.commands.clone()));
     runtime.spawn(network::watch(network));
     runtime.spawn(systemd::tell_status(parts.clone()));
+    if let Some(bound) = control_socket {
+        let control = Control {
+            parts: parts.clone(),
+            started,
+            anchors: anchors.shown(),
+            saver: cache_file
+                .as_ref()
+                .map(CacheFile::saver)
+                .unwrap_or_default(),
+        };
+        runtime.spawn(control::serve(bound, control));
+    }
     runtime.spawn(anchors::keep(anchors, seeds_seen, parts.clone()));
     receipt::listening(&listening.borrow());
 
@@ -231,6 +257,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         inherited,
         bound,
         listening,
+        last_reload,
         commanded,
         workers,
         cache_file,

@@ -7,7 +7,7 @@ use rustls::sign::CertifiedKey;
 use tracing::{error, info, warn};
 
 use super::{
-    Error,
+    Error, LastReload,
     anchors::Seeds,
     certificate::Keeper,
     changes::{Change, changes, in_force},
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     access::Access,
+    clock,
     config::{self, Settings},
     listener::{Opened, Order, Place, addresses},
     net::server_tls::ServerTls,
@@ -62,6 +63,10 @@ impl Running<'_> {
             }
         };
         systemd::ready();
+        self.last_reload.send_replace(Some(LastReload {
+            at: clock::instant(),
+            outcome: outcome.clone(),
+        }));
         outcome
     }
 
@@ -76,7 +81,7 @@ impl Running<'_> {
         let share = self.descriptors.share(&settings);
         let upstreams = changes
             .contains(&Change::Upstreams)
-            .then(|| self.make_upstreams(&settings))
+            .then(|| self.make_upstreams(&settings, share))
             .transpose()?;
         let closed: Vec<Place> = changes.iter().filter_map(Change::closes).collect();
         let places: Vec<Place> = changes.iter().filter_map(Change::opens).collect();

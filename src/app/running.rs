@@ -10,11 +10,11 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Command, Error, Parts,
+    Command, Error, LastReload, Parts,
     anchors::Seeds,
     cache_file::CacheFile,
     certificate::Keeper,
-    descriptors::Descriptors,
+    descriptors::{Descriptors, Share},
     files::Files,
     log::Log,
     receipt,
@@ -53,6 +53,7 @@ pub(super) struct Running<'a> {
     /// The listeners that are open.
     pub(super) bound: Bound,
     pub(super) listening: watch::Sender<Vec<(Transport, SocketAddr)>>,
+    pub(super) last_reload: watch::Sender<Option<LastReload>>,
     pub(super) commanded: mpsc::Receiver<Command>,
     pub(super) workers: Workers,
     pub(super) cache_file: Option<CacheFile>,
@@ -128,7 +129,8 @@ impl Running<'_> {
             return;
         }
         let made = read.and_then(|()| {
-            let made = self.make_upstreams(&settings);
+            let share = self.descriptors.share(&settings);
+            let made = self.make_upstreams(&settings, share);
             made.map_err(|error| error.to_string())
         });
         match made {
@@ -175,8 +177,11 @@ impl Running<'_> {
     }
 
     /// Upstreams for these settings, which take over what they share with those in use.
-    pub(super) fn make_upstreams(&self, settings: &Settings) -> Result<Upstreams, SetupError> {
-        let share = self.descriptors.share(settings);
+    pub(super) fn make_upstreams(
+        &self,
+        settings: &Settings,
+        share: Share,
+    ) -> Result<Upstreams, SetupError> {
         let upstreams = self.upstreams.borrow().renewed(&settings.upstream)?;
         Ok(upstreams.with_udp_sockets_max(share.udp_sockets_max))
     }

@@ -39,6 +39,7 @@ pub(super) struct File {
     pub(super) routes: Vec<Written<Route>>,
     pub(super) dnssec: Dnssec,
     pub(super) names: Names,
+    pub(super) admin: Admin,
     pub(super) state: State,
     pub(super) log: Log,
 }
@@ -90,6 +91,8 @@ pub(super) struct Upstream {
     pub(super) server_name: Key<String>,
     /// Where it is, so that its host name needs no lookup.
     pub(super) addresses: List<IpAddr>,
+    /// Who is asked for the addresses of its host name; default the other upstreams.
+    pub(super) bootstrap: List<String>,
     /// PEM file with roots trusted for this upstream beside the public ones.
     pub(super) ca: Key<PathBuf>,
     /// `sha256/` and the base64 digest of a public key, one of which must match.
@@ -162,6 +165,13 @@ pub(super) struct Names {
     pub(super) special_use: Key<bool>,
 }
 
+/// `[admin]`. Restart.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Admin {
+    /// The control socket, seen from the state directory; empty for none, default `truename.sock`.
+    pub(super) socket: Key<PathBuf>,
+}
+
 /// `[state]`. Restart.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
@@ -212,6 +222,7 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             name: upstream.text("name", "office", filled),
             server_name: upstream.text("server_name", "dns.example", filled),
             addresses: upstream.texts("addresses", "192.0.2.1", address),
+            bootstrap: upstream.texts("bootstrap", "9.9.9.9", filled),
             ca: upstream.text("ca", "ca.pem", path),
             pin: upstream.texts("pin", "sha256/…", filled),
             weight: upstream.count("weight", u64::from(u32::MAX)),
@@ -257,6 +268,15 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
                 special_use: names.flag("special_use"),
             }
         }),
+        admin: root.table("admin", |admin| {
+            admin.texts("http", "127.0.0.1:8053", |text| {
+                values::socket_address(text, 8053)
+            });
+            Admin {
+                // Empty is a value: no socket.
+                socket: admin.text("socket", "truename.sock", |text| Ok(PathBuf::from(text))),
+            }
+        }),
         state: root.table("state", |state| State {
             directory: state.text("directory", "/var/lib/truename", path),
         }),
@@ -283,12 +303,6 @@ fn read_unbuilt(root: &mut Table<'_, '_, '_>) {
         record.text("type", "A", filled);
         record.text("data", "192.168.1.5", filled);
         record.text("ttl", "5m", values::duration);
-    });
-    root.table("admin", |admin| {
-        admin.texts("http", "127.0.0.1:8053", |text| {
-            values::socket_address(text, 8053)
-        });
-        admin.text("socket", "truename.sock", path);
     });
 }
 

@@ -157,14 +157,14 @@ impl Shared {
     }
 
     /// Forgets the answers at and below `name`, and what is known of the zones there; the root
-    /// means all.
-    pub fn flush(&self, name: &Name) {
+    /// means all. How many answers.
+    pub fn flush(&self, name: &Name) -> usize {
         let keys = self.keys.write();
         keys.unwrap_or_else(PoisonError::into_inner).forget(name);
         let gaps = self.gaps.write();
         gaps.unwrap_or_else(PoisonError::into_inner).forget(name);
         self.broken.clear();
-        self.cache.remove_zone(name);
+        self.cache.remove_zone(name)
     }
 
     /// Answers these names here from now on. What upstreams said of them is forgotten.
@@ -173,6 +173,11 @@ impl Shared {
             self.names.store(Arc::new(settings));
             self.flush(&Name::root());
         }
+    }
+
+    /// The bounds for the times answers are kept.
+    pub fn cache_settings(&self) -> cache::Settings {
+        **self.cache_settings.load()
     }
 
     /// Takes another size of the cache, and new bounds for the times answers are kept.

@@ -6,6 +6,7 @@
 //! secure way. It knows nothing of clients, caching or validation.
 //!
 //! - `url`, `stamp`, `catalogue`: from text to [`UpstreamSettings`].
+//! - `addresses`: where an upstream is; `bootstrap`: finding that out for a host name.
 //! - `select`: the upstreams together; `strategy`: in which order they are tried; `walk`: when the
 //!   next one is asked; `hedge`: how often that may be before the first has failed.
 //! - `health`: what is known of one, made of `breaker` (whether it is up) and `estimate` (how fast
@@ -20,6 +21,8 @@
 //!
 //! RFCs: 1035, 5452, 6891, 7766, 7830, 7838, 7858, 8310, 8305, 8467, 8484, 9250.
 
+mod addresses;
+mod bootstrap;
 mod breaker;
 pub mod catalogue;
 mod connection;
@@ -51,10 +54,11 @@ mod upgrade;
 mod url;
 mod walk;
 
+pub use bootstrap::LookedUp;
 pub use connection::DialError;
 pub use error::{Class, ExchangeError, Failure, Stage};
 pub use select::{SetupError, Upstreams};
-pub use settings::{Pin, Route, Settings, Strategy, UpstreamSettings};
+pub use settings::{LookUp, Pin, Route, Settings, Strategy, UpstreamSettings};
 pub use stamp::StampError;
 pub use status::{State, Status};
 pub use udp::SOCKETS_MAX as UDP_SOCKETS_MAX;

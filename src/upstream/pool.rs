@@ -2,7 +2,6 @@
 //! closing what is idle.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -17,6 +16,7 @@ use tokio::{
 
 use super::{
     SILENT_AFTER,
+    addresses::Addresses,
     connection::{Connection, Dial, May},
     error::Failure,
     eyeballs::{ADDRESS_STAGGER, Winner},
@@ -61,7 +61,7 @@ enum Attempt {
 pub(super) struct Pool(Arc<Shared>);
 
 struct Shared {
-    addresses: Vec<SocketAddr>,
+    addresses: Addresses,
     dial: Dial,
     life: Life,
     state: Mutex<State>,
@@ -81,7 +81,7 @@ struct State {
 }
 
 impl Pool {
-    pub(super) fn new(addresses: Vec<SocketAddr>, dial: Dial, life: Life) -> Self {
+    pub(super) fn new(addresses: Addresses, dial: Dial, life: Life) -> Self {
         Self(Arc::new(Shared {
             addresses,
             dial,
@@ -204,6 +204,7 @@ impl Pool {
     /// that is no more, or have slept. What was learned of that network is forgotten.
     pub(super) fn network_changed(&self) {
         self.0.winner.forget();
+        self.0.addresses.network_changed();
         self.0.dial.network_changed();
         self.lose_connections();
         self.0.network.send_replace(());
@@ -338,7 +339,8 @@ impl Shared {
     }
 
     async fn connect(&self, attempt: Attempt) -> Result<Arc<Connection>, Failure> {
-        let order = self.winner.order(&self.addresses);
+        let addresses = self.addresses.resolve().await?;
+        let order = self.winner.order(&addresses);
         let outcome = race::staggered(order, ADDRESS_STAGGER, |address| async move {
             let life = self.life.connection();
             let may = May {
@@ -350,8 +352,12 @@ impl Shared {
             Ok((address, life, made))
         })
         .await;
-        let (address, life, made) =
-            outcome.unwrap_or_else(|| Err(Failure::Lost("there is no address".to_owned())))?;
+        let outcome =
+            outcome.unwrap_or_else(|| Err(Failure::Lost("there is no address".to_owned())));
+        if outcome.is_err() {
+            self.addresses.doubt();
+        }
+        let (address, life, made) = outcome?;
         self.winner.set(address);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Connection::new(number, life, made)))
@@ -422,7 +428,7 @@ mod tests {
         let second = runtime();
         let listener = second.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let pool = Pool::new(vec![address], Dial::Tcp, Life::default());
+        let pool = Pool::new(vec![address].into(), Dial::Tcp, Life::default());
         let first = runtime();
         first.block_on(async {
             let outcome = pool.connect(Attempt::First);

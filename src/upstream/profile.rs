@@ -1,10 +1,12 @@
 //! One upstream: what all workers share about it, and one worker's connections to it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    Exchanged, Probe,
-    connection::{Dial, DialError},
+    Exchanged, Probe, Settings, SetupError,
+    addresses::Addresses,
+    bootstrap::Finder,
+    connection::Dial,
     error::{ExchangeError, Failure},
     health::Health,
     life::Life,
@@ -21,18 +23,29 @@ pub(super) struct Profile {
     pub(super) name: Arc<str>,
     pub(super) transport: Transport,
     settings: UpstreamSettings,
+    pub(super) addresses: Addresses,
     dial: Dial,
     pub(super) life: Life,
     pub(super) health: Health,
 }
 
 impl Profile {
-    pub(super) fn new(settings: &UpstreamSettings) -> Result<Self, DialError> {
+    /// Sets up the upstream, one of `all`.
+    pub(super) fn new(settings: &UpstreamSettings, all: &Settings) -> Result<Self, SetupError> {
+        let dial = Dial::new(settings).map_err(|source| SetupError::Dial {
+            upstream: settings.name.clone(),
+            source,
+        })?;
+        let addresses = match &settings.look_up {
+            Some(look_up) => Addresses::Found(Arc::new(Finder::new(settings, look_up, all)?)),
+            None => settings.addresses.clone().into(),
+        };
         Ok(Self {
             name: Arc::from(settings.name.as_str()),
             transport: settings.transport,
             settings: settings.clone(),
-            dial: Dial::new(settings)?,
+            addresses,
+            dial,
             life: Life::default(),
             health: Health::new(&settings.name),
         })
@@ -47,14 +60,14 @@ impl Profile {
         }
     }
 
-    /// Whether this is the profile of the upstream that `settings` describe. The weight is not of
-    /// the upstream but of the choice.
-    pub(super) fn is_of(&self, settings: &UpstreamSettings) -> bool {
+    /// Whether this is the profile of the upstream that `settings` describe, one of `all`. The weight
+    /// is not of the upstream but of the choice.
+    pub(super) fn is_of(&self, settings: &UpstreamSettings, all: &Settings) -> bool {
         let ours = UpstreamSettings {
             weight: settings.weight,
             ..self.settings.clone()
         };
-        ours == *settings
+        ours == *settings && self.addresses.are_found_by(all)
     }
 }
 
@@ -74,18 +87,14 @@ pub(super) type Timed = (Exchanged, Duration);
 
 impl Upstream {
     pub(super) fn new(profile: Arc<Profile>, udp_sockets_max: usize) -> Self {
-        let pool = |addresses: Vec<SocketAddr>| {
-            Pool::new(addresses, profile.dial.clone(), profile.life.clone())
-        };
-        let addresses = &profile.settings.addresses;
+        let pool = |addresses| Pool::new(addresses, profile.dial.clone(), profile.life.clone());
         let way = if profile.transport == Transport::Udp {
-            let pools = addresses
-                .iter()
-                .map(|address| (*address, pool(vec![*address])));
+            let addresses = profile.addresses.current().into_iter();
+            let pools = addresses.map(|address| (address, pool(vec![address].into())));
             let life = profile.life.clone();
             Way::Datagrams(Udp::new(pools.collect(), life, udp_sockets_max))
         } else {
-            Way::Connections(pool(addresses.clone()))
+            Way::Connections(pool(profile.addresses.clone()))
         };
         Self { profile, way }
     }
@@ -104,6 +113,9 @@ impl Upstream {
         question: &Question,
         tries: &Tries,
     ) -> Result<Timed, ExchangeError> {
+        if let Some(failure) = self.profile.addresses.refuse(&question.name) {
+            return Err(self.error(failure));
+        }
         self.health().asked();
         let received = match &self.way {
             Way::Datagrams(udp) => udp.exchange(question, tries).await,

@@ -11,7 +11,8 @@ use std::{
 use tokio::time::sleep_until;
 
 use super::{
-    Exchange, ExchangeError, Exchanged, Probe, Settings, Status,
+    Exchange, ExchangeError, Exchanged, LookedUp, Probe, Settings, Status,
+    addresses::Addresses,
     connection::DialError,
     error::Failure,
     hedge::Budget,
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     clock::{self, SleepWatch},
     entropy,
-    wire::{CLASS_IN, Question, rtype},
+    wire::{CLASS_IN, Name, Question, rtype},
 };
 
 /// One question of so many is also put to an upstream that is not the fastest, to see whether it
@@ -41,10 +42,26 @@ pub struct Upstreams(Arc<Set>);
 
 /// An upstream that cannot be set up. The configuration is at fault.
 #[derive(Debug, thiserror::Error)]
-#[error("upstream {upstream}: {source}")]
-pub struct SetupError {
-    upstream: String,
-    source: DialError,
+pub enum SetupError {
+    /// Certificates or names make no usable set-up.
+    #[error("upstream {upstream}: {source}")]
+    Dial {
+        /// The name of the upstream.
+        upstream: String,
+        /// What is wrong.
+        source: DialError,
+    },
+    /// Its host name must be looked up, and every other upstream's too.
+    #[error(
+        "upstream {upstream}: nobody can be asked for the addresses of {host}; add \
+         bootstrap = [\"9.9.9.9\"], or `addresses`"
+    )]
+    NobodyToAsk {
+        /// The name of the upstream.
+        upstream: String,
+        /// The host name.
+        host: Name,
+    },
 }
 
 /// The upstreams with one worker's connections.
@@ -82,14 +99,11 @@ impl Shared {
         for upstream in &settings.upstreams {
             let kept = old.and_then(|old| {
                 let mut members = old.members.iter();
-                members.find(|member| member.profile.is_of(upstream))
+                members.find(|member| member.profile.is_of(upstream, settings))
             });
             let profile = match kept {
                 Some(member) => Arc::clone(&member.profile),
-                None => Arc::new(Profile::new(upstream).map_err(|source| SetupError {
-                    upstream: upstream.name.clone(),
-                    source,
-                })?),
+                None => Arc::new(Profile::new(upstream, settings)?),
             };
             members.push(Member {
                 profile,
@@ -331,6 +345,30 @@ impl Upstreams {
         probes.into_iter().map(|(_, probe)| probe).collect()
     }
 
+    /// Where each upstream is.
+    #[cfg(test)]
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &Addresses> {
+        let members = self.0.shared.members.iter();
+        members.map(|member| &member.profile.addresses)
+    }
+
+    /// Looks up the hosts of the upstreams that are known by name, all at once, in the order of the
+    /// configuration.
+    pub async fn look_up(&self) -> Vec<LookedUp> {
+        let mut race = Race::new();
+        for (at, member) in self.0.shared.members.iter().enumerate() {
+            if let Addresses::Found(finder) = &member.profile.addresses {
+                race.start(async move { (at, finder.look_up().await) });
+            }
+        }
+        let mut looked_up = Vec::new();
+        while let Some(one) = race.next().await {
+            looked_up.push(one);
+        }
+        looked_up.sort_by_key(|(at, _)| *at);
+        looked_up.into_iter().map(|(_, one)| one).collect()
+    }
+
     /// Takes note that this machine's network is another one: connections are made anew, queries
     /// under way are asked again at once, and what was learned of the old network is forgotten.
     pub fn network_changed(&self) {
@@ -374,11 +412,15 @@ impl Exchange for Upstreams {
     }
 
     fn is_down(&self, question: &Question) -> bool {
-        let mut places = self.0.shared.routes.of(question).places.iter();
-        places.all(|place| {
-            let profile = self.0.profile(*place);
-            profile.is_none_or(|profile| profile.health.is_down())
-        })
+        let places = &self.0.shared.routes.of(question).places;
+        let profiles = || places.iter().filter_map(|place| self.0.profile(*place));
+        let is_down = profiles().all(|profile| profile.health.is_down());
+        if is_down {
+            // Whoever learns this will not ask, so the probes must know that they are wanted.
+            let now = clock::instant();
+            profiles().for_each(|profile| profile.health.wanted(now));
+        }
+        is_down
     }
 
     async fn exchange(

@@ -1,5 +1,6 @@
 //! The room against scripted upstreams on the loopback.
 
+mod bootstrap;
 mod doh;
 mod early;
 mod ends;
@@ -79,6 +80,7 @@ fn upstream(transport: Transport, address: SocketAddr) -> UpstreamSettings {
         name: format!("{}-{}", transport.label(), address.port()),
         transport,
         addresses: vec![address],
+        look_up: None,
         server_name: transport
             .is_encrypted()
             .then(|| ServerName::try_from("dns.test").unwrap()),

@@ -478,6 +478,21 @@ async fn when_all_are_down_clients_are_told_fast_and_the_first_back_is_used() {
 }
 
 #[tokio::test]
+async fn a_live_upstreams_failure_is_not_held_back_for_one_that_is_down() {
+    let (first, second, upstreams) = two_moody().await;
+    second.is(Mood::Failing);
+    first.is(Mood::Mute);
+    ask(&upstreams, "a.example").await.unwrap();
+    until(|| state(&upstreams, 0) == State::Down).await;
+    let before = first.questions();
+    for name in ["b.example", "c.example"] {
+        let exchanged = ask(&upstreams, name).await.unwrap();
+        assert_eq!(message::rcode(&exchanged.octets), 2);
+    }
+    assert_eq!(first.questions(), before);
+}
+
+#[tokio::test]
 async fn another_network_makes_everybody_worth_a_try() {
     let (first, _second, upstreams) = two_moody().await;
     first.is(Mood::Mute);
