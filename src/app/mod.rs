@@ -6,6 +6,7 @@
 
 mod anchors;
 mod certificate;
+mod clock;
 mod descriptors;
 mod log;
 mod receipt;
@@ -38,6 +39,7 @@ pub use anchors::validator_settings;
 
 use anchors::AnchorKeeper;
 use certificate::Keeper;
+use clock::ClockKeeper;
 use descriptors::Descriptors;
 use worker::Alive;
 
@@ -99,12 +101,14 @@ pub fn run(options: &Options) -> Result<(), Error> {
         workers,
     };
     let share = descriptors.share(&settings);
-    let asked = Arc::new(asked.with_udp_sockets_max(share.udp_sockets_max));
+    let clock = Arc::new(ClockKeeper::start(&settings.state_directory));
+    let asked = asked.with_udp_sockets_max(share.udp_sockets_max);
+    let asked = Arc::new(asked.under(clock.gate())?);
     let bound = listener::bind(&settings.listen, workers)?;
     let listening = bound.addresses();
     // After the ports, so that a second instance makes no authority before it finds them taken.
     let (keeper, tls) = if encrypted {
-        let (keeper, key) = Keeper::start(&settings)?;
+        let (keeper, key) = Keeper::start(&settings, clock.gate())?;
         (Some(keeper), Some(ServerTls::new(key)?))
     } else {
         (None, None)
@@ -116,12 +120,14 @@ pub fn run(options: &Options) -> Result<(), Error> {
         "not validating".to_owned()
     };
 
-    let shared = Arc::new(resolver::Shared::new(
+    let shared = resolver::Shared::new(
         settings.cache,
         Access::new(settings.access.clone()),
         reply::Settings::new(settings.listen.idle),
         settings.dnssec.validate.then(|| anchors.settings()),
-    ));
+    );
+    let names = &settings.dnssec.clock_names;
+    let shared = Arc::new(shared.with_clock_gate(Arc::clone(clock.gate()), names));
     let listen = listener::Settings {
         connections_max: share.connections_max,
         ..settings.listen.clone()
@@ -154,6 +160,19 @@ pub fn run(options: &Options) -> Result<(), Error> {
         })?);
     }
     drop((alive, stopped));
+    let (clock_changed, clock_changes) = watch::channel(clock.gate().is_cold());
+    runtime.spawn(clock::watch(
+        Arc::clone(&clock),
+        settings_seen.clone(),
+        upstreams.clone(),
+        Arc::clone(&shared),
+        clock_changed,
+    ));
+    runtime.spawn(clock::ask(
+        Arc::clone(&clock),
+        upstreams_seen.clone(),
+        Arc::clone(&shared),
+    ));
     runtime.spawn(anchors::keep(
         anchors,
         settings_seen,
@@ -172,12 +191,15 @@ pub fn run(options: &Options) -> Result<(), Error> {
         shared,
         listeners,
         keeper,
+        clock: Arc::clone(&clock),
+        clock_changes,
         upstreams,
         stop,
         ended,
         probed: Some(probed),
     };
     let outcome = runtime.block_on(running.watch(signals));
+    clock.end();
     for thread in threads {
         if thread.join().is_err() {
             return Err(Error::Worker);
@@ -215,6 +237,9 @@ struct Running<'a> {
     shared: Arc<resolver::Shared>,
     listeners: Arc<listener::Shared>,
     keeper: Option<Keeper>,
+    clock: Arc<ClockKeeper>,
+    /// Changes when the clock becomes cold or right.
+    clock_changes: watch::Receiver<bool>,
     upstreams: watch::Sender<Arc<Upstreams>>,
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
@@ -232,8 +257,9 @@ impl Running<'_> {
                 () = either(&mut signals.terminate, &mut signals.interrupt) => break,
                 _ = signals.hangup.recv() => self.reload(),
                 _ = look.tick() => self.look_at_certificate(),
+                Ok(()) = self.clock_changes.changed() => self.look_at_certificate(),
                 probes = probes(&mut self.probed) => {
-                    receipt::upstreams(&self.settings, &probes, &self.dnssec_line);
+                    receipt::upstreams(&self.settings, &probes, &self.dnssec_line, &self.clock.describe());
                 }
                 _ = self.ended.recv() => {
                     error!("a worker ended by itself");
@@ -268,8 +294,15 @@ impl Running<'_> {
         let upstreams = match Upstreams::new(&settings.upstream) {
             Ok(upstreams) => {
                 let share = self.descriptors.share(&settings);
-                Arc::new(upstreams.with_udp_sockets_max(share.udp_sockets_max))
+                upstreams.with_udp_sockets_max(share.udp_sockets_max)
             }
+            Err(error) => {
+                error!("the configuration stays as it was: {error}");
+                return;
+            }
+        };
+        let upstreams = match upstreams.under(self.clock.gate()) {
+            Ok(upstreams) => Arc::new(upstreams),
             Err(error) => {
                 error!("the configuration stays as it was: {error}");
                 return;

@@ -1,9 +1,11 @@
 //! The client's half of TLS: whom to trust, pins, resumption, and what to tell people when a
 //! handshake fails (RFC 8310, RFC 7858, RFC 9325).
 //!
-//! Pins are checked beside the ordinary verification, never instead of it.
+//! Pins are checked beside the ordinary verification, never instead of it. While this machine's
+//! clock cannot be right, a certificate passes that would pass at some other time: name, chain and
+//! pins count as ever.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use ring::digest;
 use rustls::{
@@ -19,6 +21,8 @@ use rustls::{
 use thiserror::Error;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+
+use crate::clock::Gate;
 
 /// Sessions kept for resumption per configuration. One upstream has few names and few
 /// connections; each session is a few hundred octets.
@@ -54,7 +58,8 @@ pub enum Versions {
 }
 
 /// Builds a client configuration that trusts the public roots and `ca`, wants one of `pins` when
-/// there are any, and offers the application protocols `alpn` in order of preference.
+/// there are any, and offers the application protocols `alpn` in order of preference. `clock` says
+/// when the dates of certificates cannot be judged; without it they always are.
 ///
 /// # Errors
 /// When a certificate in `ca` is not usable as a root.
@@ -63,6 +68,7 @@ pub fn client_config(
     pins: &[Pin],
     alpn: &[&[u8]],
     versions: Versions,
+    clock: Option<&Arc<Gate>>,
 ) -> Result<ClientConfig, TrustError> {
     let provider = Arc::new(ring_provider::default_provider());
     let mut roots = RootCertStore {
@@ -75,6 +81,7 @@ pub fn client_config(
         ordinary: verifier(roots, &provider)?,
         pins: pins.to_vec(),
         provider: Arc::clone(&provider),
+        clock: clock.map(Arc::clone),
     };
     let versions: &[&rustls::SupportedProtocolVersion] = match versions {
         Versions::Tls12And13 => &[&rustls::version::TLS13, &rustls::version::TLS12],
@@ -106,6 +113,7 @@ struct PinnedVerifier {
     ordinary: Arc<WebPkiServerVerifier>,
     pins: Vec<Pin>,
     provider: Arc<CryptoProvider>,
+    clock: Option<Arc<Gate>>,
 }
 
 impl PinnedVerifier {
@@ -154,8 +162,9 @@ impl PinnedVerifier {
     }
 }
 
-impl ServerCertVerifier for PinnedVerifier {
-    fn verify_server_cert(
+impl PinnedVerifier {
+    /// Everything: name, dates, chain, pins.
+    fn verify_at(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -176,6 +185,36 @@ impl ServerCertVerifier for PinnedVerifier {
         Err(TlsError::InvalidCertificate(CertificateError::Other(
             OtherError(Arc::new(NoPinMatches)),
         )))
+    }
+}
+
+impl ServerCertVerifier for PinnedVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let verify =
+            |at| self.verify_at(end_entity, intermediates, server_name, ocsp_response, at);
+        let verified = verify(now);
+        let (Some(clock), Err(TlsError::InvalidCertificate(reason))) = (&self.clock, &verified)
+        else {
+            return verified;
+        };
+        if !is_of_date(reason) {
+            return verified;
+        }
+        clock.doubt();
+        let Some(from_unix_s) = clock.tolerates_dates_from() else {
+            return verified;
+        };
+        moments(end_entity, intermediates, from_unix_s)
+            .into_iter()
+            .find_map(|at| verify(at).ok())
+            .map_or(verified, Ok)
     }
 
     fn verify_tls12_signature(
@@ -199,6 +238,53 @@ impl ServerCertVerifier for PinnedVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.ordinary.supported_verify_schemes()
     }
+}
+
+/// Certificates of a chain whose dates are looked at. Public chains have two or three.
+const DATED_MAX: usize = 4;
+
+/// Whether a certificate fails by its date.
+const fn is_of_date(reason: &CertificateError) -> bool {
+    matches!(
+        reason,
+        CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+    )
+}
+
+/// Times from `from_unix_s` on at which a chain may be good as a whole: while the leaf is, from
+/// the moment on when one more of its certificates begins.
+fn moments(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    from_unix_s: u64,
+) -> Vec<UnixTime> {
+    let Some((leaf_begins, leaf_ends)) = dates(leaf) else {
+        return Vec::new();
+    };
+    let begins = intermediates.iter().filter_map(dates).map(|(from, _)| from);
+    let begins = [leaf_begins].into_iter().chain(begins).take(DATED_MAX);
+    let earliest = from_unix_s.max(leaf_begins);
+    let mut moments: Vec<u64> = begins.map(|begin| begin.max(earliest)).collect();
+    moments.retain(|moment| *moment <= leaf_ends);
+    moments.sort_unstable();
+    moments.dedup();
+    let moments = moments.into_iter();
+    moments
+        .map(|unix_s| UnixTime::since_unix_epoch(Duration::from_secs(unix_s)))
+        .collect()
+}
+
+/// From when to when a certificate is valid, in seconds since 1970.
+fn dates(certificate: &CertificateDer<'_>) -> Option<(u64, u64)> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let validity = parsed.validity();
+    let from = validity.not_before.timestamp();
+    let until = validity.not_after.timestamp();
+    // One that began before 1970 began early enough.
+    Some((u64::try_from(from).unwrap_or(0), u64::try_from(until).ok()?))
 }
 
 /// The certificate is good, but not one the operator pinned.
@@ -362,6 +448,7 @@ mod tests {
             ordinary: verifier(roots, &provider).unwrap(),
             pins: pins.to_vec(),
             provider,
+            clock: None,
         };
         let mut presented = vec![chain.intermediate.clone()];
         presented.extend_from_slice(extra);

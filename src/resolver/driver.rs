@@ -15,6 +15,7 @@ use crate::{
 
 use super::{
     Shared,
+    clock::{self, Ruling},
     fetch::Fetcher,
     scrub::{ALIASES_MAX, scrub},
     validate,
@@ -67,21 +68,32 @@ struct Link {
 impl<U: Exchange> Driver<U> {
     /// Asks upstreams until the chain of aliases from the question's name ends.
     pub(super) async fn resolve(&self, question: &Question) -> Result<Found, Failure> {
+        let dnssec = match &self.dnssec {
+            Some(settings) => match clock::ruling(&self.shared, question, settings) {
+                Ruling::Judge => Some(settings),
+                Ruling::Unjudged => None,
+                Ruling::Wait(failure) => return Err(failure),
+            },
+            None => None,
+        };
         let mut whole = Found {
-            secure: self.dnssec.is_some(),
+            secure: dnssec.is_some(),
             ..Found::default()
         };
         let mut asked = question.clone();
         let mut followed = vec![question.name.clone()];
         let mut aliases = 0;
         loop {
-            let link = match &self.dnssec {
+            let link = match dnssec {
                 Some(settings) => self.judged(&asked, settings).await?,
                 None => self.unjudged(&asked).await?,
             };
             aliases += link.aliases;
             whole.take(link.found);
             let Some(next) = link.next else {
+                if self.dnssec.is_some() && dnssec.is_none() {
+                    clock::mark(&mut whole);
+                }
                 return Ok(whole);
             };
             let is_alias = |record: &Record| record.rtype == rtype::CNAME && record.owner == next;

@@ -8,6 +8,7 @@
 //! Knows floors 0 and 1 and [`crate::upstream::Exchange`]; no listener, no socket, no file.
 
 mod broken;
+mod clock;
 mod counters;
 mod driver;
 pub mod explain;
@@ -38,6 +39,8 @@ use crate::{
     wire::{Name, Query, rtype},
 };
 use broken::Broken;
+use clock::Gated;
+pub use clock::Wrong;
 pub use counters::{Counters, PerTransport};
 use driver::{Driver, EXCHANGES_MAX, EXCHANGES_VALIDATED_MAX};
 use fetch::{Fetcher, Outcome};
@@ -68,6 +71,8 @@ pub struct Shared {
     dnssec: ArcSwapOption<dnssec::Settings>,
     /// Held to store an answer, and alone to change how answers are judged.
     judging: RwLock<()>,
+    /// Whether answers can be judged by the clock.
+    gated: Option<Gated>,
     /// Reads the clocks.
     now: fn() -> Now,
 }
@@ -96,6 +101,7 @@ impl Shared {
             broken: Broken::default(),
             dnssec: ArcSwapOption::from_pointee(dnssec),
             judging: RwLock::default(),
+            gated: None,
             now: Now::read,
         }
     }
@@ -120,6 +126,12 @@ impl Shared {
         self.flush(&Name::root());
     }
 
+    /// Whether answers are validated.
+    #[must_use]
+    pub fn validates(&self) -> bool {
+        self.dnssec.load().is_some()
+    }
+
     /// Whether these are the settings that answers are judged by now.
     fn is_in_force(&self, settings: Option<&Arc<dnssec::Settings>>) -> bool {
         match (&*self.dnssec.load(), settings) {
@@ -129,11 +141,12 @@ impl Shared {
         }
     }
 
-    /// Stores an answer, unless it `was_judged` by settings that hold no longer.
-    fn keep(&self, stored: &Stored, was_judged: bool, settings: Option<&Arc<dnssec::Settings>>) {
+    /// Stores an answer, unless answers are judged by other `settings` by now than when it was asked
+    /// for.
+    fn keep(&self, stored: &Stored, settings: Option<&Arc<dnssec::Settings>>) {
         // The settings do not change between the look and the insertion.
         let _unchanged = self.judging.read().unwrap_or_else(PoisonError::into_inner);
-        if !was_judged || self.is_in_force(settings) {
+        if self.is_in_force(settings) {
             self.cache.insert(stored.clone());
         }
     }
@@ -209,11 +222,12 @@ impl<U: Exchange> Resolver<U> {
     fn take_off(&self, flight: Flight<Arc<Stored>>, query: &Query<'_>, now: Now) {
         let upstreams = self.upstreams.load_full();
         let shared = Arc::clone(&self.shared);
+        let mut in_force = shared.dnssec.load_full();
         // A client that sets CD gets what upstream said, under a cache key of its own.
         let dnssec = if query.checking_disabled() {
             None
         } else {
-            shared.dnssec.load_full()
+            in_force.clone()
         };
         let budget = match dnssec {
             Some(_) => EXCHANGES_VALIDATED_MAX,
@@ -239,6 +253,7 @@ impl<U: Exchange> Resolver<U> {
             // What was judged by settings that hold no longer is judged again, once.
             if judges && !shared.is_in_force(driver.dnssec.as_ref()) {
                 driver.dnssec = shared.dnssec.load_full();
+                in_force.clone_from(&driver.dnssec);
                 found = driver.resolve(&question).await;
             }
             let now_s = shared.now().uptime_s;
@@ -259,7 +274,7 @@ impl<U: Exchange> Resolver<U> {
             // it by the flight's end.
             if let Some(stored) = stored {
                 if stored.entry().ttl_s() > 0 {
-                    shared.keep(&stored, judges, driver.dnssec.as_ref());
+                    shared.keep(&stored, in_force.as_ref());
                 }
                 flight.land(&Arc::new(stored));
             }
@@ -315,6 +330,7 @@ impl<U: Exchange> Handler for Resolver<U> {
     fn try_answer(&self, octets: &[u8], client: &Client, out: &mut Vec<u8>) -> Attempt<Pending> {
         let shared = &*self.shared;
         let now = shared.now();
+        shared.look_at_clock(&now);
         shared.counters.queries.add(client.transport);
         let admission = shared.access.load().admit(client.address.ip(), now.instant);
         if admission == Admission::TooOften {

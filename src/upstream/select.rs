@@ -57,6 +57,8 @@ pub struct Upstreams {
     routes: Arc<Routes>,
     timeout: Duration,
     udp_sockets_max: usize,
+    /// What they were made of, to make them anew.
+    settings: Arc<Settings>,
 }
 
 /// An upstream that cannot be set up. The configuration is at fault.
@@ -94,33 +96,53 @@ impl Upstreams {
     /// # Errors
     /// When the certificates or names of one make no usable set-up.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
+        Self::set_up(Arc::new(settings.clone()), None, udp::SOCKETS_MAX)
+    }
+
+    /// The same upstreams, set up again: no connection, no TLS session and no experience is kept.
+    /// From now on `clock` says whether the dates of certificates can be judged; by themselves
+    /// upstreams always judge them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn under(&self, clock: &Arc<clock::Gate>) -> Result<Self, SetupError> {
+        Self::set_up(Arc::clone(&self.settings), Some(clock), self.udp_sockets_max)
+    }
+
+    fn set_up(
+        settings: Arc<Settings>,
+        clock: Option<&Arc<clock::Gate>>,
+        udp_sockets_max: usize,
+    ) -> Result<Self, SetupError> {
         let profiles = settings
             .upstreams
             .iter()
-            .map(|upstream| Profile::new(upstream).map(Arc::new))
+            .map(|upstream| Profile::new(upstream, clock).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let routes = Arc::new(Routes::new(settings));
-        Ok(Self::with(
-            profiles,
-            routes,
-            settings.timeout,
-            udp::SOCKETS_MAX,
-        ))
+        Ok(Self {
+            upstreams: upstreams(profiles, udp_sockets_max),
+            routes: Arc::new(Routes::new(&settings)),
+            timeout: settings.timeout,
+            udp_sockets_max,
+            settings,
+        })
     }
 
     /// The same upstreams for another worker: connections of its own, everything else shared, so
     /// that a change of health is known to all and logged once.
     #[must_use]
     pub fn for_worker(&self) -> Self {
-        let routes = Arc::clone(&self.routes);
-        Self::with(self.profiles(), routes, self.timeout, self.udp_sockets_max)
+        self.with_udp_sockets_max(self.udp_sockets_max)
     }
 
     /// The same upstreams, with at most so many sockets towards each of those on plain UDP.
     #[must_use]
     pub fn with_udp_sockets_max(&self, udp_sockets_max: usize) -> Self {
-        let routes = Arc::clone(&self.routes);
-        Self::with(self.profiles(), routes, self.timeout, udp_sockets_max)
+        Self {
+            upstreams: upstreams(self.profiles(), udp_sockets_max),
+            udp_sockets_max,
+            ..self.clone()
+        }
     }
 
     fn profiles(&self) -> Vec<Arc<Profile>> {
@@ -164,23 +186,6 @@ impl Upstreams {
         }
         probes.sort_by_key(|(at, _)| *at);
         probes.into_iter().map(|(_, probe)| probe).collect()
-    }
-
-    fn with(
-        profiles: Vec<Arc<Profile>>,
-        routes: Arc<Routes>,
-        timeout: Duration,
-        udp_sockets_max: usize,
-    ) -> Self {
-        Self {
-            upstreams: profiles
-                .into_iter()
-                .map(|profile| Arc::new(Upstream::new(profile, udp_sockets_max)))
-                .collect(),
-            routes,
-            timeout,
-            udp_sockets_max,
-        }
     }
 
     /// The upstreams for `question` in the order in which to try them now.
@@ -471,9 +476,20 @@ fn is_refusal(response: &[u8]) -> bool {
     )
 }
 
+/// Upstreams of one worker, with connections of their own.
+fn upstreams(profiles: Vec<Arc<Profile>>, udp_sockets_max: usize) -> Vec<Arc<Upstream>> {
+    let profiles = profiles.into_iter();
+    profiles
+        .map(|profile| Arc::new(Upstream::new(profile, udp_sockets_max)))
+        .collect()
+}
+
 impl Profile {
-    fn new(settings: &UpstreamSettings) -> Result<Self, SetupError> {
-        let dial = Dial::new(settings).map_err(|source| SetupError {
+    fn new(
+        settings: &UpstreamSettings,
+        clock: Option<&Arc<clock::Gate>>,
+    ) -> Result<Self, SetupError> {
+        let dial = Dial::new(settings, clock).map_err(|source| SetupError {
             upstream: settings.name.clone(),
             source,
         })?;

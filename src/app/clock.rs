@@ -1,0 +1,372 @@
+//! The keeper of the clock at work: the last good time on disk, a look at the clock each second,
+//! and the root's signatures as evidence.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{debug, error, warn};
+
+use crate::{
+    anchors::{time_from_text, time_text},
+    clock::{self, FLOOR_UNIX_S, Gate, Now, Signed, State, Trust},
+    config::Settings,
+    durable, resolver,
+    upstream::{Exchange as _, Upstreams},
+    wire::{CLASS_IN, Name, Question, Response, rtype},
+};
+
+/// The name of the file in the state directory.
+const FILE: &str = "clock";
+/// The first line of the file.
+const HEADER: &str = "truename clock 1";
+/// The file is two short lines; more is not read.
+const FILE_OCTETS_MAX: u64 = 256;
+/// Mode of the file: it holds no secret, and only truename may change it.
+const MODE: u32 = 0o644;
+/// While truename runs the file is written when it is so much behind: flash wears out.
+const WRITE_EVERY_S: u64 = 86_400;
+/// At the end it is written when it is so much behind.
+const WRITE_AT_END_S: u64 = 3_600;
+/// How often the clock is looked at. A query looks too, so nothing is judged by a clock that was
+/// set in between; this is for what only the keeper does.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the root's signatures may take to come.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is known of the clock, and its file.
+pub(super) struct ClockKeeper {
+    gate: Arc<Gate>,
+    file: PathBuf,
+    written: Mutex<Written>,
+}
+
+/// The file as it is.
+#[derive(Default)]
+struct Written {
+    unix_s: Option<u64>,
+    /// What was last said about writing it.
+    complained: Option<String>,
+}
+
+impl ClockKeeper {
+    /// Reads the last good time and judges the clock.
+    pub(super) fn start(state_directory: &Path) -> Self {
+        let file = state_directory.join(FILE);
+        let stored = read(&file);
+        let now = Now::read();
+        let gate = Arc::new(Gate::new(Trust::new(FLOOR_UNIX_S, stored, &now)));
+        let status = gate.status(&now);
+        if status.state.is_cold() {
+            warn!("{}", resolver::Wrong(&status));
+        }
+        let unix_s = stored;
+        Self {
+            gate,
+            file,
+            written: Mutex::new(Written {
+                unix_s,
+                complained: None,
+            }),
+        }
+    }
+
+    /// The gate that everybody else looks at.
+    pub(super) const fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Its part of the receipt: `clock ok`.
+    pub(super) fn describe(&self) -> String {
+        let status = self.gate.status(&Now::read());
+        if status.state.is_cold() {
+            format!("clock cold: {}", resolver::Wrong(&status))
+        } else {
+            "clock ok".to_owned()
+        }
+    }
+
+    /// Writes the last good time down for the next start, when truename ends.
+    pub(super) fn end(&self) {
+        self.save(WRITE_AT_END_S);
+    }
+
+    /// Writes the time that has passed for sure, if somebody confirmed the clock and the file is so
+    /// much behind.
+    fn save(&self, behind_s: u64) {
+        let status = self.gate.status(&Now::read());
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = written
+            .unix_s
+            .is_none_or(|unix_s| status.passed_unix_s >= unix_s.saturating_add(behind_s));
+        if status.state != State::Synced || !is_due {
+            return;
+        }
+        let text = to_text(status.passed_unix_s);
+        let replaced = durable::replace(&self.file, MODE, |file| {
+            io::Write::write_all(file, text.as_bytes())
+        });
+        match replaced {
+            Ok(()) => {
+                written.unix_s = Some(status.passed_unix_s);
+                written.complained = None;
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if written.complained.as_ref() != Some(&text) {
+                    warn!(
+                        "cannot write {}: {text}; check that truename's user may write there and \
+                         the disk has room",
+                        self.file.display()
+                    );
+                    written.complained = Some(text);
+                }
+            }
+        }
+    }
+}
+
+/// The last good time; a file that cannot be understood is set aside.
+fn read(file: &Path) -> Option<u64> {
+    let octets = match fs::File::open(file) {
+        Ok(open) => io::read_to_string(io::Read::take(open, FILE_OCTETS_MAX)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => Err(error),
+    };
+    let reason = match octets.map(|text| from_text(&text)) {
+        Ok(Some(unix_s)) => return Some(unix_s),
+        Ok(None) => "it is damaged".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let mut aside = file.as_os_str().to_owned();
+    aside.push(".damaged");
+    let file = file.display();
+    match fs::rename(file.to_string(), &aside) {
+        Ok(()) => warn!(
+            "the last good time in {file} is not used: {reason}; the file was set aside as {}",
+            Path::new(&aside).display()
+        ),
+        Err(error) => warn!(
+            "the last good time in {file} is not used: {reason}; it cannot be set aside: {error}"
+        ),
+    }
+    None
+}
+
+/// The text of the file: the time for people and for programs, which must agree.
+fn to_text(unix_s: u64) -> String {
+    format!("{HEADER}\n{} {unix_s}\n", time_text(unix_s))
+}
+
+fn from_text(text: &str) -> Option<u64> {
+    let line = text.strip_prefix(HEADER)?.strip_prefix('\n')?;
+    let (date, number) = line.strip_suffix('\n')?.split_once(' ')?;
+    let unix_s: u64 = number.parse().ok()?;
+    (time_from_text(date) == Some(unix_s)).then_some(unix_s)
+}
+
+/// Looks at the clock for as long as truename runs. When it becomes right, everything begins anew
+/// with the upstreams, since their certificates were not held to a date; `changed` tells others.
+pub(super) async fn watch(
+    keeper: Arc<ClockKeeper>,
+    mut settings: watch::Receiver<Arc<Settings>>,
+    upstreams: watch::Sender<Arc<Upstreams>>,
+    shared: Arc<resolver::Shared>,
+    changed: watch::Sender<bool>,
+) {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_cold = keeper.gate.is_cold();
+    loop {
+        tokio::select! {
+            found = settings.changed() => {
+                if found.is_err() {
+                    return;
+                }
+                let names = &settings.borrow_and_update().dnssec.clock_names.clone();
+                shared.apply_clock_names(names);
+            }
+            _ = ticks.tick() => {}
+        }
+        shared.look_at_clock(&Now::read());
+        keeper.save(WRITE_EVERY_S);
+        let is_cold = keeper.gate.is_cold();
+        if is_cold == was_cold {
+            continue;
+        }
+        was_cold = is_cold;
+        if !is_cold {
+            let current = Arc::clone(&upstreams.borrow());
+            match current.under(&keeper.gate) {
+                Ok(anew) => _ = upstreams.send_replace(Arc::new(anew)),
+                Err(error) => error!("the upstreams cannot be set up again: {error}"),
+            }
+            // What came over the old connections between the two.
+            shared.flush(&Name::root());
+        }
+        changed.send_replace(is_cold);
+    }
+}
+
+/// When the root's signatures are to be looked at. They cost two exchanges.
+#[derive(Debug)]
+struct Schedule {
+    attempted: Option<Instant>,
+    succeeded: Option<Instant>,
+    /// Attempts in a row that brought nothing.
+    failures: u32,
+    is_doubted: bool,
+}
+
+/// The first look waits so long, so that clients come first.
+const FIRST_AFTER: Duration = Duration::from_secs(2);
+/// Between looks while the clock is cold or doubted, and after a failure, which doubles it ...
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// ... up to this. A clock that was confirmed within this time is not doubted either.
+const AGAIN_MAX: Duration = Duration::from_secs(3600);
+/// Between looks when all is well.
+const REGULARLY: Duration = Duration::from_secs(86_400);
+
+impl Schedule {
+    const fn new() -> Self {
+        Self {
+            attempted: None,
+            succeeded: None,
+            failures: 0,
+            is_doubted: false,
+        }
+    }
+
+    fn is_due(&mut self, started: Instant, state: State, doubted: bool, now: Instant) -> bool {
+        let since = |then: Instant| now.saturating_duration_since(then);
+        self.is_doubted |= doubted;
+        if state == State::Synced && self.succeeded.is_some_and(|then| since(then) < AGAIN_MAX) {
+            self.is_doubted = false;
+        }
+        let is_urgent = self.is_doubted || state.is_cold();
+        let Some(attempted) = self.attempted else {
+            return is_urgent || since(started) >= FIRST_AFTER;
+        };
+        let wait = if is_urgent {
+            AGAIN_AFTER
+        } else if self.failures > 0 {
+            AGAIN_AFTER
+                .saturating_mul(1 << self.failures.min(8))
+                .min(AGAIN_MAX)
+        } else {
+            REGULARLY
+        };
+        since(attempted) >= wait
+    }
+
+    fn note(&mut self, found: bool, now: Instant) {
+        self.attempted = Some(now);
+        self.is_doubted = false;
+        if found {
+            self.succeeded = Some(now);
+            self.failures = 0;
+        } else {
+            self.failures = self.failures.saturating_add(1);
+        }
+    }
+}
+
+/// Asks for the root's signatures when it is time to, for as long as truename runs.
+pub(super) async fn ask(
+    keeper: Arc<ClockKeeper>,
+    upstreams: watch::Receiver<Arc<Upstreams>>,
+    shared: Arc<resolver::Shared>,
+) {
+    let started = clock::instant();
+    let mut schedule = Schedule::new();
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = Now::read();
+        let state = keeper.gate.status(&now).state;
+        let doubted = keeper.gate.take_doubt();
+        if !shared.validates() || !schedule.is_due(started, state, doubted, now.instant) {
+            continue;
+        }
+        let current = upstreams.borrow().for_worker();
+        let found = evidence(&current, &keeper.gate, &shared).await;
+        let now = Now::read();
+        schedule.note(found.is_some(), now.instant);
+        match found {
+            Some(signed) => {
+                debug!(
+                    from = %time_text(signed.from_unix_s),
+                    until = %time_text(signed.until_unix_s),
+                    "the root's signatures hold"
+                );
+                shared.root_signed(signed, &now);
+            }
+            None => debug!("the root's signatures could not be had"),
+        }
+    }
+}
+
+/// The newest signatures of the root that upstreams show. One that shows old ones does not decide
+/// alone; and when it is the certificates' dates that keep upstreams away, the signatures are
+/// fetched all the same, since they prove themselves.
+async fn evidence(
+    upstreams: &Upstreams,
+    gate: &Gate,
+    shared: &resolver::Shared,
+) -> Option<Signed> {
+    let (first, upstream) = signed(upstreams, None, shared).await;
+    let is_good = |signed: &Signed| clock::unix_s() <= signed.until_unix_s;
+    if first.as_ref().is_some_and(is_good) {
+        return first;
+    }
+    let second = match upstream {
+        Some(upstream) if upstreams.names().count() > 1 => {
+            signed(upstreams, Some(&upstream), shared).await.0
+        }
+        _ => None,
+    };
+    let newest = first
+        .into_iter()
+        .chain(second)
+        .max_by_key(|signed| signed.from_unix_s);
+    if newest.is_some() || !gate.take_doubt() {
+        return newest;
+    }
+    let now = Now::read();
+    let lenient = Gate::lenient(gate.status(&now).passed_unix_s, &now);
+    let undated = upstreams.under(&Arc::new(lenient)).ok()?;
+    signed(&undated, None, shared).await.0
+}
+
+/// The root's signatures as an upstream shows them, and its name.
+async fn signed(
+    upstreams: &Upstreams,
+    avoid: Option<&str>,
+    shared: &resolver::Shared,
+) -> (Option<Signed>, Option<Arc<str>>) {
+    let deadline = clock::instant() + PATIENCE;
+    let ask = |qtype| async move {
+        let question = Question {
+            name: Name::root(),
+            qtype,
+            qclass: CLASS_IN,
+        };
+        let exchanged = upstreams.exchange(&question, deadline, avoid).await.ok()?;
+        let response = Response::parse(&exchanged.octets).ok()?;
+        Some((response, exchanged.upstream))
+    };
+    let (soa, keys) = tokio::join!(ask(rtype::SOA), ask(rtype::DNSKEY));
+    let (Some((soa, _)), Some((keys, upstream))) = (soa, keys) else {
+        return (None, None);
+    };
+    let found = shared.root_evidence(&soa, &keys, &Now::read());
+    (found, Some(upstream))
+}
