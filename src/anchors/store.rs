@@ -91,7 +91,10 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{anchors::{Source, built_in}, clock};
+    use crate::{
+        anchors::{Source, built_in},
+        clock,
+    };
 
     const NOW_S: u64 = clock::FLOOR_UNIX_S + 1;
 

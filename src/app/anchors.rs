@@ -7,9 +7,7 @@ use tokio::{sync::watch, time::sleep};
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    anchors::{
-        self, Change, Event, Keeper, ReadError, STATE_FILE, Source, store,
-    },
+    anchors::{self, Change, Event, Keeper, ReadError, STATE_FILE, Source, store},
     clock,
     config::Settings,
     dnssec, resolver,

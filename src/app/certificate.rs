@@ -61,10 +61,7 @@ impl Source {
 
     /// The certificate, and what its files looked like. Files of others are looked at before they
     /// are read, so that a change in between shows the next time; ours after they are written.
-    fn open_stamped(
-        &self,
-        clock: &Gate,
-    ) -> Result<(Arc<CertifiedKey>, Stamp), CertificateError> {
+    fn open_stamped(&self, clock: &Gate) -> Result<(Arc<CertifiedKey>, Stamp), CertificateError> {
         let before = self.stamp();
         let key = self.open(clock)?;
         let stamp = match self {

@@ -83,13 +83,13 @@ impl ClockKeeper {
         &self.gate
     }
 
-    /// Its part of the receipt: `clock ok`.
+    /// The end of the receipt's last line: `, clock ok`.
     pub(super) fn describe(&self) -> String {
         let status = self.gate.status(&Now::read());
         if status.state.is_cold() {
-            format!("clock cold: {}", resolver::Wrong(&status))
+            format!(", clock cold: {}", resolver::Wrong(&status))
         } else {
-            "clock ok".to_owned()
+            ", clock ok".to_owned()
         }
     }
 
@@ -300,16 +300,13 @@ pub(super) async fn ask(
         let found = evidence(&current, &keeper.gate, &shared).await;
         let now = Now::read();
         schedule.note(found.is_some(), now.instant);
-        match found {
-            Some(signed) => {
-                debug!(
-                    from = %time_text(signed.from_unix_s),
-                    until = %time_text(signed.until_unix_s),
-                    "the root's signatures hold"
-                );
-                shared.root_signed(signed, &now);
-            }
-            None => debug!("the root's signatures could not be had"),
+        if let Some(signed) = found {
+            debug!(
+                from = %time_text(signed.from_unix_s),
+                until = %time_text(signed.until_unix_s),
+                "the root's signatures"
+            );
+            shared.root_signed(signed, &now);
         }
     }
 }
@@ -317,11 +314,7 @@ pub(super) async fn ask(
 /// The newest signatures of the root that upstreams show. One that shows old ones does not decide
 /// alone; and when it is the certificates' dates that keep upstreams away, the signatures are
 /// fetched all the same, since they prove themselves.
-async fn evidence(
-    upstreams: &Upstreams,
-    gate: &Gate,
-    shared: &resolver::Shared,
-) -> Option<Signed> {
+async fn evidence(upstreams: &Upstreams, gate: &Gate, shared: &resolver::Shared) -> Option<Signed> {
     let (first, upstream) = signed(upstreams, None, shared).await;
     let is_good = |signed: &Signed| clock::unix_s() <= signed.until_unix_s;
     if first.as_ref().is_some_and(is_good) {
@@ -369,4 +362,103 @@ async fn signed(
     };
     let found = shared.root_evidence(&soa, &keys, &Now::read());
     (found, Some(upstream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_says_the_last_good_time() {
+        let text = to_text(FLOOR_UNIX_S + 7);
+        assert!(text.starts_with("truename clock 1\n20"), "{text}");
+        assert_eq!(from_text(&text), Some(FLOOR_UNIX_S + 7));
+    }
+
+    #[test]
+    fn a_damaged_file_is_set_aside_and_a_missing_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(FILE);
+        assert_eq!(read(&file), None);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        let good = to_text(FLOOR_UNIX_S);
+        let wrong = good.replace("T00", "T01");
+        let mut damaged: Vec<Vec<u8>> = (0..good.len())
+            .map(|end| good.as_bytes()[..end].to_vec())
+            .collect();
+        damaged.push(wrong.into_bytes());
+        damaged.push(vec![0xff; 300]);
+        damaged.push(good.replace('1', "2").into_bytes());
+        damaged.push(format!("{good} ").into_bytes());
+        for octets in damaged {
+            fs::write(&file, &octets).unwrap();
+            assert_eq!(read(&file), None, "{}", String::from_utf8_lossy(&octets));
+            assert!(!file.exists());
+            let aside = directory.path().join("clock.damaged");
+            assert_eq!(fs::read(aside).unwrap(), octets);
+        }
+        fs::write(&file, &good).unwrap();
+        assert_eq!(read(&file), Some(FLOOR_UNIX_S));
+        assert!(file.exists());
+    }
+
+    #[test]
+    fn only_a_confirmed_clock_is_written_and_rarely() {
+        let directory = tempfile::tempdir().unwrap();
+        let keeper = ClockKeeper::start(directory.path());
+        let file = directory.path().join(FILE);
+        keeper.save(0);
+        assert!(!file.exists(), "nobody confirmed it");
+        let now = Now::read();
+        let signed = |from_unix_s| Signed {
+            from_unix_s,
+            until_unix_s: now.unix_s + 1_000_000,
+        };
+        let first = FLOOR_UNIX_S + 1;
+        let _ = keeper.gate.root_signed(signed(first), &now);
+        keeper.save(WRITE_EVERY_S);
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(from_text(&text).unwrap() >= first, "{text}");
+        keeper.save(WRITE_EVERY_S);
+        keeper.end();
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        // The next start knows it.
+        let next = ClockKeeper::start(directory.path());
+        assert!(next.gate.status(&now).passed_unix_s >= first);
+    }
+
+    #[test]
+    fn the_root_is_asked_soon_when_there_is_doubt_and_seldom_otherwise() {
+        let start = clock::instant();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let cold = State::Cold(clock::Cause::BeforeBuild);
+        let mut schedule = Schedule::new();
+        assert!(!schedule.is_due(start, State::Plausible, false, after(1)));
+        assert!(schedule.is_due(start, State::Plausible, false, after(2)));
+        assert!(Schedule::new().is_due(start, cold, false, start));
+        assert!(Schedule::new().is_due(start, State::Plausible, true, start));
+        // Failures wait longer each time, up to an hour.
+        let mut waits = Vec::new();
+        let mut at = 2;
+        for _ in 0..9 {
+            schedule.note(false, after(at));
+            let wait = (1..)
+                .find(|wait| schedule.is_due(start, State::Plausible, false, after(at + wait)))
+                .unwrap();
+            waits.push(wait);
+            at += wait;
+        }
+        assert_eq!(waits, [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]);
+        // A clock confirmed just now is not doubted; one confirmed long ago is, at once.
+        schedule.note(true, after(at));
+        assert!(!schedule.is_due(start, State::Synced, true, after(at + 3000)));
+        assert!(schedule.is_due(start, State::Synced, true, after(at + 4000)));
+        schedule.note(true, after(at + 4000));
+        assert!(!schedule.is_due(start, State::Synced, false, after(at + 90_000)));
+        assert!(schedule.is_due(start, State::Synced, false, after(at + 90_400)));
+        // A set clock is not synced any more: doubt counts, but not every second.
+        schedule.note(true, after(at));
+        assert!(!schedule.is_due(start, State::Plausible, true, after(at + 29)));
+        assert!(schedule.is_due(start, State::Plausible, false, after(at + 30)));
+    }
 }

@@ -259,7 +259,11 @@ impl Running<'_> {
                 _ = look.tick() => self.look_at_certificate(),
                 Ok(()) = self.clock_changes.changed() => self.look_at_certificate(),
                 probes = probes(&mut self.probed) => {
-                    receipt::upstreams(&self.settings, &probes, &self.dnssec_line, &self.clock.describe());
+                    let mut dnssec = self.dnssec_line.clone();
+                    if self.shared.validates() {
+                        dnssec.push_str(&self.clock.describe());
+                    }
+                    receipt::upstreams(&self.settings, &probes, &dnssec);
                 }
                 _ = self.ended.recv() => {
                     error!("a worker ended by itself");

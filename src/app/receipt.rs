@@ -17,7 +17,7 @@ pub(super) fn listening(listeners: &[(Transport, SocketAddr)]) {
 }
 
 /// The receipt: version, configuration, upstreams with their latency, and what is validated.
-pub(super) fn upstreams(settings: &Settings, probes: &[Probe], dnssec: &str, clock: &str) {
+pub(super) fn upstreams(settings: &Settings, probes: &[Probe], dnssec: &str) {
     let mut lines = format!("truename {}", env!("CARGO_PKG_VERSION"));
     match &settings.source {
         Some(path) => lines.push_str(&format!(", configuration {}\n", path.display())),
@@ -36,7 +36,7 @@ pub(super) fn upstreams(settings: &Settings, probes: &[Probe], dnssec: &str, clo
         };
         lines.push_str(&format!("upstream {upstream} ({transport}): {heard}\n"));
     }
-    lines.push_str(&format!("DNSSEC: {dnssec}, {clock}\n"));
+    lines.push_str(&format!("DNSSEC: {dnssec}\n"));
     say(&lines);
 }
 

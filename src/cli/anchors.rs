@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use super::{CommandError, ExitStatus, arguments::AnchorsShow, load, write_json};
 use crate::{
     anchors::{
-        self, Keeper, STATE_FILE, Source, State, TrackedKey, TrustPoint,
-        built_in, store, time_text,
+        self, Keeper, STATE_FILE, Source, State, TrackedKey, TrustPoint, built_in, store, time_text,
     },
     clock,
     config::{Settings, Surroundings},

@@ -262,7 +262,10 @@ fn a_reader_who_leaves_early_is_no_error() {
 
 #[test]
 fn anchors_are_shown_before_and_after_the_first_start() {
-    use crate::{anchors::{Keeper, STATE_FILE, Source, built_in, store}, clock};
+    use crate::{
+        anchors::{Keeper, STATE_FILE, Source, built_in, store},
+        clock,
+    };
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("truename.toml");
     fs::write(&file, "[state]\ndirectory = \"state\"\n").unwrap();

@@ -133,8 +133,7 @@ impl Gate {
     #[must_use]
     pub fn is_daring(&self, now: &Now) -> bool {
         let status = self.status(now);
-        status.state != State::Synced
-            && now.unix_s > status.passed_unix_s.saturating_add(DARING_S)
+        status.state != State::Synced && now.unix_s > status.passed_unix_s.saturating_add(DARING_S)
     }
 
     fn publish(&self, trust: &Trust, change: Option<Change>) {

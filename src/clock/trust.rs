@@ -243,3 +243,187 @@ pub(super) const fn is_step(changed_s: i64) -> bool {
     changed_s.unsigned_abs() > STEP_S
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLOOR: u64 = 1_800_000_000;
+    const DAY: u64 = 86_400;
+    const YEAR: u64 = 365 * DAY;
+
+    fn at(unix_s: u64, uptime_s: u32) -> Now {
+        Now {
+            unix_s,
+            uptime_s,
+            ..Now::read()
+        }
+    }
+
+    /// What the root says at `truth`: signed a day ago, for two weeks.
+    fn root(truth: u64) -> Signed {
+        Signed {
+            from_unix_s: truth - DAY,
+            until_unix_s: truth + 13 * DAY,
+        }
+    }
+
+    fn cold(cause: Cause) -> State {
+        State::Cold(cause)
+    }
+
+    #[test]
+    fn a_start_is_judged_by_the_build_and_by_the_last_good_time() {
+        let stored = FLOOR + YEAR;
+        for (unix_s, stored, state) in [
+            (0, None, cold(Cause::BeforeBuild)),
+            (FLOOR - 1, None, cold(Cause::BeforeBuild)),
+            (FLOOR, None, State::Plausible),
+            (FLOOR + 20 * YEAR, None, State::Plausible),
+            (0, Some(stored), cold(Cause::BeforeBuild)),
+            (FLOOR, Some(stored), cold(Cause::Behind)),
+            (stored - DAY - 1, Some(stored), cold(Cause::Behind)),
+            (stored - DAY, Some(stored), State::Plausible),
+            (stored + 10 * YEAR, Some(stored), State::Plausible),
+            (FLOOR, Some(5), State::Plausible),
+        ] {
+            let trust = Trust::new(FLOOR, stored, &at(unix_s, 9));
+            assert_eq!(trust.state(), state, "{unix_s} {stored:?}");
+        }
+    }
+
+    #[test]
+    fn the_roots_signatures_tell_where_the_clock_stands() {
+        let truth = FLOOR + YEAR;
+        for (shows, state) in [
+            (truth, State::Synced),
+            (truth - DAY, State::Synced),
+            (truth + 13 * DAY, State::Synced),
+            // Not proved, and within what a time zone and a short absence explain.
+            (truth - 2 * DAY, State::Plausible),
+            (truth + 14 * DAY, State::Plausible),
+            (truth - 2 * DAY - 1, cold(Cause::Behind)),
+            (FLOOR, cold(Cause::Behind)),
+            (truth + 14 * DAY + 1, cold(Cause::Ahead)),
+            (truth + 10 * YEAR, cold(Cause::Ahead)),
+        ] {
+            let now = at(shows, 100);
+            let mut trust = Trust::new(FLOOR, None, &now);
+            let change = trust.root_signed(root(truth), &now);
+            assert_eq!(trust.state(), state, "{shows}");
+            assert_eq!(change.is_some(), state != State::Plausible);
+            assert_eq!(trust.latest_unix_s(), truth - DAY);
+        }
+    }
+
+    #[test]
+    fn setting_the_clock_is_noticed_once_and_ends_the_cold() {
+        for (shows, known) in [
+            (0, None),
+            (FLOOR, Some(FLOOR + YEAR)),
+            (FLOOR + 11 * YEAR, None),
+        ] {
+            let truth = FLOOR + YEAR + DAY;
+            let mut trust = Trust::new(FLOOR, known, &at(shows, 10));
+            trust.root_signed(root(truth), &at(shows + 5, 15));
+            assert!(trust.state().is_cold());
+            let change = trust.look(&at(truth, 20)).unwrap();
+            assert!(change.before.is_cold() && change.is_of_judgement());
+            assert_eq!(change.after, State::Plausible);
+            assert_eq!(trust.since_uptime_s(), 20);
+            assert_eq!(trust.look(&at(truth + 1, 21)), None);
+            trust.root_signed(root(truth), &at(truth + 2, 22)).unwrap();
+            assert_eq!(trust.state(), State::Synced);
+        }
+    }
+
+    #[test]
+    fn drift_is_no_step_and_every_step_doubts_what_was_judged() {
+        let truth = FLOOR + YEAR;
+        let start = at(truth, 1_000);
+        let mut trust = Trust::new(FLOOR, None, &start);
+        trust.root_signed(root(truth), &start);
+        for drift in [-300, -1, 0, 300_i64] {
+            let unix_s = truth.checked_add_signed(50 + drift).unwrap();
+            assert_eq!(trust.look(&at(unix_s, 1_050)), None, "{drift}");
+        }
+        for step in [-7 * 86_400, -301, 301_i64, 7 * 86_400] {
+            let mut trust = trust.clone();
+            let unix_s = truth.checked_add_signed(50 + step).unwrap();
+            let change = trust.look(&at(unix_s, 1_050)).unwrap();
+            assert!(change.is_of_judgement());
+            assert_eq!(change.stepped_s, step);
+            assert_ne!(change.after, State::Synced);
+        }
+    }
+
+    #[test]
+    fn sleep_is_no_step() {
+        // Uptime counts it.
+        let mut trust = Trust::new(FLOOR, None, &at(FLOOR + YEAR, 1_000));
+        assert_eq!(trust.look(&at(FLOOR + YEAR + DAY, 1_000 + 86_400)), None);
+    }
+
+    #[test]
+    fn old_signatures_replayed_do_not_make_it_cold() {
+        let truth = FLOOR + YEAR;
+        let now = at(truth, 100);
+        let old = root(truth - 60 * DAY);
+        // It saw newer ones, or stored so.
+        for known in [None, Some(truth - 3 * DAY)] {
+            let mut trust = Trust::new(FLOOR, known, &now);
+            if known.is_none() {
+                trust.root_signed(root(truth), &now);
+            }
+            let before = trust.state();
+            assert_eq!(trust.root_signed(old, &now), None);
+            assert_eq!(trust.state(), before);
+        }
+        // The newest ones it saw, held up for longer than they last.
+        let mut trust = Trust::new(FLOOR, None, &now);
+        trust.root_signed(root(truth), &now);
+        let later = at(truth + 30 * DAY, 100 + 30 * 86_400);
+        assert_eq!(trust.root_signed(root(truth), &later), None);
+        assert_eq!(trust.state(), State::Synced);
+    }
+
+    #[test]
+    fn a_clock_held_to_be_ahead_wrongly_is_right_again_with_newer_signatures() {
+        let truth = FLOOR + YEAR;
+        let now = at(truth, 100);
+        let mut trust = Trust::new(FLOOR, None, &now);
+        trust.root_signed(root(truth - 60 * DAY), &now);
+        assert_eq!(trust.state(), cold(Cause::Ahead));
+        let change = trust.root_signed(root(truth), &now).unwrap();
+        assert_eq!(change.after, State::Synced);
+    }
+
+    #[test]
+    fn what_has_passed_goes_on_with_uptime_and_never_back() {
+        let truth = FLOOR + YEAR;
+        let mut trust = Trust::new(FLOOR, Some(truth), &at(0, 100));
+        assert_eq!(trust.passed_unix_s(&at(0, 160)), truth + 60);
+        trust.root_signed(root(truth - DAY), &at(0, 200));
+        assert_eq!(trust.passed_unix_s(&at(0, 260)), truth + 160);
+        trust.root_signed(root(truth + 2 * DAY), &at(0, 300));
+        assert_eq!(trust.passed_unix_s(&at(0, 300)), truth + DAY);
+    }
+
+    #[test]
+    fn hostile_times_overflow_nothing() {
+        for unix_s in [0, 1, u64::MAX] {
+            for stored in [None, Some(0), Some(u64::MAX)] {
+                let mut trust = Trust::new(FLOOR, stored, &at(unix_s, u32::MAX));
+                for (from_unix_s, until_unix_s) in [(0, 0), (u64::MAX, u64::MAX), (0, u64::MAX)] {
+                    let signed = Signed {
+                        from_unix_s,
+                        until_unix_s,
+                    };
+                    trust.root_signed(signed, &at(u64::MAX, 0));
+                    trust.look(&at(0, u32::MAX));
+                    trust.look(&at(u64::MAX, 0));
+                    let _ = trust.passed_unix_s(&at(0, u32::MAX));
+                }
+            }
+        }
+    }
+}

@@ -34,7 +34,12 @@ pub struct Window {
 /// # Limitations
 /// The times of signatures are serial numbers of 32 bits; they are read as before 2106.
 #[must_use]
-pub fn root_window(soa: &Response, keys: &Response, settings: &Settings, now: &Now) -> Option<Window> {
+pub fn root_window(
+    soa: &Response,
+    keys: &Response,
+    settings: &Settings,
+    now: &Now,
+) -> Option<Window> {
     let settings = Settings {
         skew_s: 0,
         ..Settings {

@@ -197,8 +197,7 @@ impl ServerCertVerifier for PinnedVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        let verify =
-            |at| self.verify_at(end_entity, intermediates, server_name, ocsp_response, at);
+        let verify = |at| self.verify_at(end_entity, intermediates, server_name, ocsp_response, at);
         let verified = verify(now);
         let (Some(clock), Err(TlsError::InvalidCertificate(reason))) = (&self.clock, &verified)
         else {
@@ -403,6 +402,7 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
     use super::*;
+    use crate::clock::{Now, Trust};
 
     struct Chain {
         root: CertificateDer<'static>,
@@ -419,14 +419,31 @@ mod tests {
         params
     }
 
+    /// The last second of the year.
+    const END_UNIX_S: u64 = 1_924_991_999;
+    const DAY_S: u64 = 86_400;
+
     fn chain(leaf_name: &str) -> Chain {
+        dated_chain(leaf_name, (1975, 4096), (2020, 2030))
+    }
+
+    /// From the beginning of one year to the end of another: intermediate and leaf.
+    fn dated_chain(leaf_name: &str, above: (i32, i32), below: (i32, i32)) -> Chain {
+        let dated = |mut params: CertificateParams, (from, until)| {
+            params.not_before = rcgen::date_time_ymd(from, 1, 1);
+            params.not_after = rcgen::date_time_ymd(until, 12, 31);
+            params
+        };
         let root =
             CertifiedIssuer::self_signed(issuer("root"), KeyPair::generate().unwrap()).unwrap();
-        let intermediate =
-            CertifiedIssuer::signed_by(issuer("intermediate"), KeyPair::generate().unwrap(), &root)
-                .unwrap();
-        let leaf = CertificateParams::new(vec![leaf_name.to_owned()])
-            .unwrap()
+        let intermediate = CertifiedIssuer::signed_by(
+            dated(issuer("intermediate"), above),
+            KeyPair::generate().unwrap(),
+            &root,
+        )
+        .unwrap();
+        let leaf = CertificateParams::new(vec![leaf_name.to_owned()]).unwrap();
+        let leaf = dated(leaf, below)
             .signed_by(&KeyPair::generate().unwrap(), &intermediate)
             .unwrap();
         Chain {
@@ -441,6 +458,16 @@ mod tests {
         extra: &[CertificateDer<'static>],
         pins: &[Pin],
     ) -> Result<(), String> {
+        verify_under(chain, extra, pins, None, UnixTime::now())
+    }
+
+    fn verify_under(
+        chain: &Chain,
+        extra: &[CertificateDer<'static>],
+        pins: &[Pin],
+        clock: Option<Arc<Gate>>,
+        now: UnixTime,
+    ) -> Result<(), String> {
         let provider = Arc::new(ring_provider::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(chain.root.clone()).unwrap();
@@ -448,13 +475,13 @@ mod tests {
             ordinary: verifier(roots, &provider).unwrap(),
             pins: pins.to_vec(),
             provider,
-            clock: None,
+            clock,
         };
         let mut presented = vec![chain.intermediate.clone()];
         presented.extend_from_slice(extra);
         let name = ServerName::try_from("dns.example").unwrap();
         verifier
-            .verify_server_cert(&chain.leaf, &presented, &name, &[], UnixTime::now())
+            .verify_server_cert(&chain.leaf, &presented, &name, &[], now)
             .map(drop)
             .map_err(|error| explain(&error))
     }
@@ -504,5 +531,80 @@ mod tests {
             error.starts_with("certificate is valid for other.example, not dns.example;"),
             "{error}"
         );
+    }
+
+    /// A gate that knows this time to have passed, while the clock shows another.
+    fn gate(passed_unix_s: u64, shows_unix_s: u64) -> Option<Arc<Gate>> {
+        let now = Now {
+            unix_s: shows_unix_s,
+            ..Now::read()
+        };
+        Some(Arc::new(Gate::new(Trust::new(passed_unix_s, None, &now))))
+    }
+
+    fn at(unix_s: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(unix_s))
+    }
+
+    #[test]
+    fn a_date_is_tolerated_only_while_the_clock_cannot_be_right() {
+        let good = chain("dns.example");
+        let passed = 1_800_000_000;
+        let cold = || gate(passed, 1_000);
+        let plausible = || gate(passed, passed);
+        for now in [at(1_000), at(END_UNIX_S + 400 * DAY_S)] {
+            assert_eq!(verify_under(&good, &[], &[], cold(), now), Ok(()));
+            for strict in [None, plausible()] {
+                let error = verify_under(&good, &[], &[], strict, now).unwrap_err();
+                assert!(error.contains("this machine's clock"), "{error}");
+            }
+        }
+        // What failed by its date makes the clock doubtful; what did not, does not.
+        let clock = plausible().unwrap();
+        let _ = verify_under(&good, &[], &[], Some(Arc::clone(&clock)), at(passed));
+        assert!(!clock.take_doubt());
+        let _ = verify_under(&good, &[], &[], Some(Arc::clone(&clock)), at(1_000));
+        assert!(clock.take_doubt());
+    }
+
+    #[test]
+    fn a_certificate_that_ended_before_what_has_passed_is_never_taken() {
+        let good = chain("dns.example");
+        for (passed, taken) in [(END_UNIX_S - 2 * DAY_S, true), (END_UNIX_S + DAY_S, false)] {
+            let verified = verify_under(&good, &[], &[], gate(passed, 1_000), at(1_000));
+            assert_eq!(verified.is_ok(), taken, "{passed}");
+        }
+    }
+
+    #[test]
+    fn all_of_a_chain_must_have_been_good_at_one_time() {
+        let cold = || gate(1_800_000_000, 1_000);
+        // 2020-2030, above it from 2028 on: two years in common.
+        let late = dated_chain("dns.example", (2028, 2040), (2020, 2030));
+        assert_eq!(verify_under(&late, &[], &[], cold(), at(1_000)), Ok(()));
+        let apart = dated_chain("dns.example", (2032, 2040), (2020, 2030));
+        assert!(verify_under(&apart, &[], &[], cold(), at(1_000)).is_err());
+        let over = dated_chain("dns.example", (2000, 2026), (2020, 2030));
+        assert!(verify_under(&over, &[], &[], cold(), at(1_000)).is_err());
+    }
+
+    #[test]
+    fn name_chain_and_pins_count_whatever_the_clock() {
+        let cold = || gate(1_800_000_000, 1_000);
+        let wrong = [at(1_000), at(1_800_000_000), at(END_UNIX_S + DAY_S * 400)];
+        for now in wrong {
+            let good = chain("dns.example");
+            let (spki, _) = digests(&good.leaf).unwrap();
+            let pinned = verify_under(&good, &[], &[Pin::Spki(spki)], cold(), now);
+            assert_eq!(pinned, Ok(()));
+            assert!(verify_under(&good, &[], &[Pin::Spki([0; 32])], cold(), now).is_err());
+            let other = chain("other.example");
+            assert!(verify_under(&other, &[], &[], cold(), now).is_err());
+            let stranger = Chain {
+                root: chain("dns.example").root,
+                ..good
+            };
+            assert!(verify_under(&stranger, &[], &[], cold(), now).is_err());
+        }
     }
 }

@@ -103,7 +103,9 @@ impl Gated {
 }
 
 fn names(configured: &[Name]) -> HashSet<Name> {
-    let built_in = TIME_SERVERS.iter().filter_map(|name| Name::parse(name).ok());
+    let built_in = TIME_SERVERS
+        .iter()
+        .filter_map(|name| Name::parse(name).ok());
     built_in.chain(configured.iter().cloned()).collect()
 }
 
@@ -158,7 +160,9 @@ impl Shared {
     /// Whether the clock cannot be right, as far as anybody watches it.
     #[must_use]
     pub fn is_clock_cold(&self) -> bool {
-        self.gated.as_ref().is_some_and(|gated| gated.gate.is_cold())
+        self.gated
+            .as_ref()
+            .is_some_and(|gated| gated.gate.is_cold())
     }
 
     /// Takes note of a verdict that may be the clock's fault.
@@ -196,11 +200,7 @@ impl Shared {
 }
 
 /// What the clock allows for `question`.
-pub(super) fn ruling(
-    shared: &Shared,
-    question: &Question,
-    settings: &dnssec::Settings,
-) -> Ruling {
+pub(super) fn ruling(shared: &Shared, question: &Question, settings: &dnssec::Settings) -> Ruling {
     let Some(gated) = &shared.gated else {
         return Ruling::Judge;
     };
@@ -218,9 +218,7 @@ pub(super) fn ruling(
     if gated.sets_a_clock(question) {
         return Ruling::Unjudged;
     }
-    Ruling::Wait(Failure::Clock(
-        Wrong(&gated.gate.status(&now)).to_string(),
-    ))
+    Ruling::Wait(Failure::Clock(Wrong(&gated.gate.status(&now)).to_string()))
 }
 
 /// Marks an answer that nobody could judge.
@@ -242,7 +240,11 @@ impl fmt::Display for Wrong<'_> {
         let shows = time_text(self.0.shows_unix_s);
         let passed = time_text(self.0.passed_unix_s);
         let is_ahead = self.0.state == crate::clock::State::Cold(Cause::Ahead);
-        let relation = if is_ahead { "but it is about" } else { "but it is after" };
+        let relation = if is_ahead {
+            "but it is about"
+        } else {
+            "but it is after"
+        };
         write!(
             f,
             "the clock of this machine is wrong: it shows {shows}, {relation} {passed}; set it. \

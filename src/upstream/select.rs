@@ -106,7 +106,11 @@ impl Upstreams {
     /// # Errors
     /// As [`Self::new`].
     pub fn under(&self, clock: &Arc<clock::Gate>) -> Result<Self, SetupError> {
-        Self::set_up(Arc::clone(&self.settings), Some(clock), self.udp_sockets_max)
+        Self::set_up(
+            Arc::clone(&self.settings),
+            Some(clock),
+            self.udp_sockets_max,
+        )
     }
 
     fn set_up(

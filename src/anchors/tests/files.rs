@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::lab::{DAY_S, date, keeper, name, proved, revoked, root_keys};
 use crate::{
     anchors::{
-        ANCHORS_PER_FILE_MAX, Keeper, Key, ReadError, RecordError, Seed,
-        Source, StateFault, XmlError, built_in, parse,
+        ANCHORS_PER_FILE_MAX, Keeper, Key, ReadError, RecordError, Seed, Source, StateFault,
+        XmlError, built_in, parse,
     },
     clock,
     dnssec::ds_of_key,

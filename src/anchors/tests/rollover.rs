@@ -5,8 +5,8 @@ use super::lab::{
 };
 use crate::{
     anchors::{
-        ADD_HOLD_DOWN_S, Event, KEYS_PER_TRUST_POINT_MAX, Keeper, NotObserved,
-        REMOVE_HOLD_DOWN_S, Source, State, TRUST_POINTS_MAX, built_in,
+        ADD_HOLD_DOWN_S, Event, KEYS_PER_TRUST_POINT_MAX, Keeper, NotObserved, REMOVE_HOLD_DOWN_S,
+        Source, State, TRUST_POINTS_MAX, built_in,
     },
     clock,
     wire::Name,
