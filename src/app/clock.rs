@@ -442,7 +442,7 @@ mod tests {
         let mut at = 2;
         for _ in 0..9 {
             schedule.note(false, after(at));
-            let wait = (1..)
+            let wait = (1..=AGAIN_MAX.as_secs())
                 .find(|wait| schedule.is_due(start, State::Plausible, false, after(at + wait)))
                 .unwrap();
             waits.push(wait);

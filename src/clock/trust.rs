@@ -18,14 +18,20 @@
 //! whatever their date), so nobody else may bring it about. That a time has passed is proved by
 //! the build, by what was stored, and by the beginning of a signature of the root, which nobody can
 //! forge. That the clock is ahead can only be concluded from signatures that ended, and old
-//! signatures can be replayed: so they count only when they are at least as new as the newest ever
-//! seen. A machine that saw the root's signatures yesterday cannot be shown any that end today.
+//! signatures can be replayed: so they count only when they had not ended at a time that has passed
+//! for sure. A machine that saw the root's signatures this week, which hold for about two, cannot
+//! be shown any of which that is true, unless its clock is ahead.
 
 use super::Now;
 
 /// A clock that stands so much before what has passed is wrong, seconds. Less is a time zone
 /// mistaken, or a time kept in a file until the next start: most signatures hold for longer.
 pub const TOLERANCE_S: u64 = 86_400;
+
+/// Signatures that ended so long ago show that the clock is ahead, seconds. What is known to have
+/// passed lags behind by how old the root's signatures are when they are seen: those of its SOA a
+/// day or less, and as long again in an upstream's cache.
+const AHEAD_S: u64 = 2 * TOLERANCE_S;
 
 /// A change of the wall clock against uptime that counts as setting it, seconds. Signatures are
 /// judged with a tolerance as large; smaller corrections are drift.
@@ -183,9 +189,7 @@ impl Trust {
 
     /// Takes the root's signatures, fetched just now.
     pub fn root_signed(&mut self, signed: Signed, now: &Now) -> Option<Change> {
-        // Neither older than what was seen, nor ended by what uptime alone knows to have passed.
-        let is_newest = signed.from_unix_s >= self.passed_unix_s
-            && signed.until_unix_s >= self.passed_unix_s(now);
+        let is_replayed = signed.until_unix_s < self.passed_unix_s(now);
         if signed.from_unix_s > self.passed_unix_s(now) {
             self.passed_unix_s = signed.from_unix_s;
             self.passed_at_uptime_s = now.uptime_s;
@@ -193,7 +197,7 @@ impl Trust {
         if now.unix_s <= signed.until_unix_s {
             self.is_ahead = false;
             self.is_confirmed = signed.from_unix_s <= now.unix_s;
-        } else if is_newest && now.unix_s > signed.until_unix_s.saturating_add(TOLERANCE_S) {
+        } else if !is_replayed && now.unix_s > signed.until_unix_s.saturating_add(AHEAD_S) {
             self.is_ahead = true;
             self.is_confirmed = false;
         }
@@ -300,10 +304,10 @@ mod tests {
             (truth + 13 * DAY, State::Synced),
             // Not proved, and within what a time zone and a short absence explain.
             (truth - 2 * DAY, State::Plausible),
-            (truth + 14 * DAY, State::Plausible),
+            (truth + 15 * DAY, State::Plausible),
             (truth - 2 * DAY - 1, cold(Cause::Behind)),
             (FLOOR, cold(Cause::Behind)),
-            (truth + 14 * DAY + 1, cold(Cause::Ahead)),
+            (truth + 15 * DAY + 1, cold(Cause::Ahead)),
             (truth + 10 * YEAR, cold(Cause::Ahead)),
         ] {
             let now = at(shows, 100);
@@ -312,6 +316,8 @@ mod tests {
             assert_eq!(trust.state(), state, "{shows}");
             assert_eq!(change.is_some(), state != State::Plausible);
             assert_eq!(trust.latest_unix_s(), truth - DAY);
+            // The same again says the same again.
+            assert_eq!(trust.root_signed(root(truth), &now), None);
         }
     }
 
