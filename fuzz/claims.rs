@@ -11,7 +11,7 @@ use std::{
 };
 
 use truename::{
-    cache::{Fill, Stored},
+    cache::{self, Cache, Entry, Fill, Stored, file},
     clock::Now,
     config::{self, Options, Surroundings},
     dnssec::{self, FetchFailed, KeyCache, Step, Validation, Verdict},
@@ -24,7 +24,8 @@ use truename::{
 type Claim = fn(&[u8]);
 
 /// Every target with its function, by the name of its seeds' directory.
-pub(crate) const ALL: [(&str, Claim); 9] = [
+pub(crate) const ALL: [(&str, Claim); 10] = [
+    ("cache_file", cache_file),
     ("config", config),
     ("doh_request", doh_request),
     ("entry", entry),
@@ -143,6 +144,7 @@ pub(crate) fn entry(octets: &[u8]) {
         rcode: rcode & 0x0f,
         ttl_s,
         secure: flags & 1 != 0,
+        signed_s: ttl_s,
         failure: (flags & 2 != 0).then_some(failure),
         extended_error: (flags & 4 != 0).then_some((u16::from(failure), &*text)),
         with_dnssec: &with_dnssec,
@@ -182,6 +184,70 @@ pub(crate) fn entry(octets: &[u8]) {
         if flags & 0x10 == 0 {
             assert!(record.ttl_s <= stored.ttl_s);
         }
+    }
+}
+
+/// The end of a file of the cache with one entry: no more entries, one in all, and a digest that is
+/// none.
+const FILE_TAIL_OCTETS: usize = 4 + 8 + 32;
+
+/// What is taken out of a file, damaged or forged, is answers that any client can read, of questions
+/// that somebody can ask, and they are saved and loaded the same.
+pub(crate) fn cache_file(octets: &[u8]) {
+    // The digest of a file that a fuzzer made never holds, so it is not asked for.
+    let _ = file::verify(&mut &*octets);
+    let now = Now::read();
+    let cache = Cache::new(&cache::Settings::default());
+    let _ = file::load(&mut &*octets, &cache, 0, now.uptime_s, 86_400, || true);
+    let settings = reply::Settings {
+        idle: Duration::from_secs(30),
+        cookie_secret: [7; 16],
+    };
+    let mut count = 0;
+    cache.for_each(|entry| {
+        count += 1;
+        assert!(entry.failure().is_none() && entry.is_fresh(now.uptime_s));
+        for dnssec in [false, true] {
+            ask(&settings, &entry, dnssec, &now);
+        }
+    });
+    let head = file::Head {
+        unix_s: now.unix_s,
+        uptime_s: now.uptime_s,
+        boot: [1; 16],
+        judge: [2; 32],
+    };
+    let mut saved = Vec::new();
+    assert_eq!(file::save(&cache, &head, &mut saved).ok(), Some(count));
+    assert_eq!(file::verify(&mut &*saved).ok(), Some(head));
+    assert!(saved.len() >= file::HEAD_OCTETS + FILE_TAIL_OCTETS);
+    let again = Cache::new(&cache::Settings::default());
+    let loaded = file::load(&mut &*saved, &again, 0, now.uptime_s, 86_400, || true);
+    let loaded = loaded.expect("what was saved is loaded");
+    assert_eq!((loaded.taken, loaded.refused), (count, 0));
+}
+
+/// Asks the question of an entry; the reply must be readable.
+fn ask(settings: &reply::Settings, entry: &Entry<'_>, dnssec: bool, now: &Now) {
+    let (question, checking_disabled) = entry.key().split_at(entry.key().len() - 1);
+    let mut query = vec![0, 7, 1, checking_disabled[0] << 4, 0, 1, 0, 0, 0, 0, 0, 1];
+    query.extend_from_slice(question);
+    query.extend_from_slice(&[0, 0, 41, 0xff, 0xff, 0, 0, u8::from(dnssec) << 7, 0, 0, 0]);
+    // Transfers and the like have no key, so no entry of theirs is ever found.
+    let Ok(query) = Query::peek(&query) else {
+        return;
+    };
+    assert_eq!(query.key(), entry.key());
+    let client = Client {
+        address: ([127, 0, 0, 1], 53).into(),
+        transport: Transport::Tcp,
+    };
+    let mut out = Vec::new();
+    reply::answer(settings, &query, &client, entry, now, &mut out);
+    let read = Response::parse(&out).expect("a reply can be read");
+    assert_eq!(read.question, query.question());
+    for record in read.answer.iter().chain(&read.authority) {
+        assert!(record.ttl_s >= entry.ttl_s().saturating_sub(entry.age_s(now.uptime_s)));
     }
 }
 

@@ -3,6 +3,7 @@
 
 import base64
 import datetime
+import hashlib
 import pathlib
 import struct
 
@@ -260,6 +261,47 @@ def frame(message):
     return struct.pack("!H", len(message)) + message
 
 
+# Files of the cache, see src/cache/file.rs and src/cache/entry.rs.
+
+SAVED_S = 1 << 30
+
+
+def entry(message, flags, qtype, ttls, text=b""):
+    """What src/cache/entry.rs makes of the records behind the question of a message."""
+    asked = name("www.example.com") + struct.pack("!HH", qtype, 1)
+    counts = struct.unpack("!6H", message[:12])
+    records = message[12 + len(asked) : len(message) - len(opt())]
+    head = struct.pack("!IIBBBBH", SAVED_S - 10, 300, 0, flags, message[3] & 15, 0, len(asked) + 1)
+    form = struct.pack("!4H", counts[3], counts[4], len(records), len(ttls))
+    offsets = b"".join(struct.pack("!H", offset) for offset in ttls)
+    return head + form + asked + b"\0" + offsets + records + text
+
+
+def cache_file(*entries, layout=1):
+    head = b"truename cache\r\n" + struct.pack("!HHQI", 1, layout, 1_800_000_000, SAVED_S) + bytes(48)
+    body = b"".join(struct.pack("!I", len(entry)) + entry for entry in entries)
+    octets = head + body + struct.pack("!IQ", 0, len(entries))
+    return octets + hashlib.sha256(octets).digest()
+
+
+ENTRIES = [
+    entry(RESPONSES["address"], 0x00, 1, [6]),
+    entry(RESPONSES["signed"], 0x89, 1, [6, 22], b"\0\x04stale"),
+    entry(RESPONSES["absent"], 0x01, 1, [6]),
+]
+write(
+    "cache_file",
+    {
+        "empty": cache_file(),
+        "three": cache_file(*ENTRIES),
+        "one": cache_file(ENTRIES[1]),
+        "failure": cache_file(entry(RESPONSES["absent"], 0x04, 1, [6])),
+        "offset": cache_file(entry(RESPONSES["address"], 0x00, 1, [7])),
+        "layout": cache_file(*ENTRIES, layout=0),
+        "cut": cache_file(*ENTRIES)[:-40],
+        "foreign": b"[listen]\n",
+    },
+)
 write("query_peek", QUERIES)
 write("response", RESPONSES)
 write("entry", stored(0x00, 0) | stored(0x11, 2) | stored(0x06, 0))

@@ -6,11 +6,11 @@
 //! | floor | rooms | know |
 //! |---|---|---|
 //! | 0 | [`clock`], [`durable`], [`entropy`], [`metrics`], [`wire`] | the clock, files replaced whole, the random source, counters, DNS octets |
-//! | 1 | [`handler`], [`access`], [`cache`], [`dnssec`], [`anchors`], [`reply`], [`certificates`] | one concern each, no sockets, no tasks |
+//! | 1 | [`handler`], [`access`], [`cache`], [`dnssec`], [`anchors`], [`reply`], [`certificates`], [`names`] | one concern each, no sockets, no tasks |
 //! | 2 | [`net`] | sockets, TLS, QUIC, framing: the ceremony both sides share |
 //! | 3 | [`listener`], [`upstream`] | clients; upstream resolvers |
 //! | 4 | [`resolver`] | the order of steps for one query |
-//! | 5 | [`config`] | file text to checked settings |
+//! | 5 | [`config`], [`admin`] | file text to checked settings; the control socket |
 //! | 6 | [`app`], [`cli`] | everything |
 
 pub mod clock;
@@ -25,6 +25,7 @@ pub mod cache;
 pub mod certificates;
 pub mod dnssec;
 pub mod handler;
+pub mod names;
 pub mod reply;
 
 pub mod net;
@@ -34,6 +35,7 @@ pub mod upstream;
 
 pub mod resolver;
 
+pub mod admin;
 pub mod config;
 
 pub mod app;

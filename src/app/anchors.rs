@@ -3,8 +3,10 @@
 
 use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::sleep};
+use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
+
+use super::Parts;
 
 use crate::{
     anchors::{self, Change, Event, Keeper, ReadError, STATE_FILE, Source, store},
@@ -242,31 +244,31 @@ pub(super) fn check(settings: &Settings) -> Result<(), ReadError> {
 }
 
 /// Keeps the anchors for as long as truename runs: follows the zones' keys and the settings.
-pub(super) async fn keep(
-    mut keeper: AnchorKeeper,
-    mut settings: watch::Receiver<Arc<Settings>>,
-    mut upstreams: watch::Receiver<Arc<Upstreams>>,
-    shared: Arc<resolver::Shared>,
-) {
+pub(super) async fn keep(mut keeper: AnchorKeeper, mut parts: Parts) {
+    let mut current = parts.settings.borrow_and_update().dnssec.clone();
     loop {
         tokio::select! {
-            changed = settings.changed() => {
+            changed = parts.settings.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                let new = Arc::clone(&settings.borrow_and_update());
+                let new = Arc::clone(&parts.settings.borrow_and_update());
+                if new.dnssec == current {
+                    continue;
+                }
+                current = new.dnssec.clone();
                 if let Err(error) = keeper.apply(&new) {
                     warn!("the trust anchors stay as they were: {error}");
                 }
                 keeper.save();
-                let validate = new.dnssec.validate;
-                shared.apply_dnssec(validate.then(|| keeper.settings()));
+                let settings = current.validate.then(|| keeper.settings());
+                parts.resolver.apply_dnssec(settings);
             }
             () = sleep(keeper.wait()) => {
                 // No timer moves by a clock that is wrong (RFC 5011 counts in days).
-                if settings.borrow().dnssec.validate && !shared.is_clock_cold() {
-                    let asked = upstreams.borrow_and_update().for_worker();
-                    keeper.look(&asked, &shared).await;
+                if current.validate && !parts.resolver.is_clock_cold() {
+                    let asked = parts.upstreams.borrow_and_update().for_worker();
+                    keeper.look(&asked, &parts.resolver).await;
                 }
             }
         }

@@ -14,10 +14,10 @@ use tokio::{
 };
 use tracing::{debug, error, warn};
 
+use super::Parts;
 use crate::{
     anchors::{time_from_text, time_text},
     clock::{self, FLOOR_UNIX_S, Gate, Now, Signed, State, Trust},
-    config::Settings,
     durable, resolver,
     upstream::{Exchange as _, Upstreams},
     wire::{CLASS_IN, Name, Question, Response, rtype},
@@ -176,21 +176,21 @@ fn from_text(text: &str) -> Option<u64> {
 /// with the upstreams, since their certificates were not held to a date; `changed` tells others.
 pub(super) async fn watch(
     keeper: Arc<ClockKeeper>,
-    mut settings: watch::Receiver<Arc<Settings>>,
+    mut parts: Parts,
     upstreams: watch::Sender<Arc<Upstreams>>,
-    shared: Arc<resolver::Shared>,
     changed: watch::Sender<bool>,
 ) {
+    let shared = Arc::clone(&parts.resolver);
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut was_cold = keeper.gate.is_cold();
     loop {
         tokio::select! {
-            found = settings.changed() => {
+            found = parts.settings.changed() => {
                 if found.is_err() {
                     return;
                 }
-                let names = &settings.borrow_and_update().dnssec.clock_names.clone();
+                let names = &parts.settings.borrow_and_update().dnssec.clock_names.clone();
                 shared.apply_clock_names(names);
             }
             _ = ticks.tick() => {}
@@ -279,11 +279,8 @@ impl Schedule {
 }
 
 /// Asks for the root's signatures when it is time to, for as long as truename runs.
-pub(super) async fn ask(
-    keeper: Arc<ClockKeeper>,
-    upstreams: watch::Receiver<Arc<Upstreams>>,
-    shared: Arc<resolver::Shared>,
-) {
+pub(super) async fn ask(keeper: Arc<ClockKeeper>, parts: Parts) {
+    let shared = &*parts.resolver;
     let started = clock::instant();
     let mut schedule = Schedule::new();
     let mut ticks = interval(LOOK_EVERY);
@@ -293,11 +290,13 @@ pub(super) async fn ask(
         let now = Now::read();
         let state = keeper.gate.status(&now).state;
         let doubted = keeper.gate.take_doubt();
-        if !shared.validates() || !schedule.is_due(started, state, doubted, now.instant) {
+        if shared.dnssec_settings().is_none()
+            || !schedule.is_due(started, state, doubted, now.instant)
+        {
             continue;
         }
-        let current = upstreams.borrow().for_worker();
-        let found = evidence(&current, &keeper.gate, &shared).await;
+        let current = parts.upstreams.borrow().for_worker();
+        let found = evidence(&current, &keeper.gate, shared).await;
         let now = Now::read();
         schedule.note(found.is_some(), now.instant);
         if let Some(signed) = found {

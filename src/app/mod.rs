@@ -1,53 +1,63 @@
 //! Starting, reloading, stopping: the only room that knows all the others.
 //!
-//! The main thread reads the configuration, opens every socket, starts one worker per core and
-//! then waits for signals. What it prints on standard output is read by programs: one line per
-//! listener, then the receipt.
+//! [`run`] reads the configuration, opens every socket and starts one worker per core. Then the
+//! main thread is [`running::Running`]: one loop that waits for signals and [`Command`]s, each
+//! concern in its own file. What else goes on beside the workers (trust anchors, the clock, the
+//! network, the control socket) are tasks on the main thread's runtime, which are given
+//! [`Parts`]. What is printed on standard output is read by programs: one line per listener, then
+//! the receipt.
 
 mod anchors;
+mod cache_file;
 mod certificate;
+mod changes;
 mod clock;
 mod descriptors;
 mod log;
+mod network;
 mod receipt;
+mod reload;
+mod running;
+mod signals;
+mod systemd;
 mod worker;
 
-use std::{io, num::NonZeroUsize, sync::Arc, thread, time::Duration};
+use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc, thread};
 
-use rustls::sign::CertifiedKey;
-use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::{
     runtime::Builder,
-    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot, watch},
-    time::{MissedTickBehavior, interval},
 };
-use tracing::{error, info, warn};
 
 use crate::{
     access::Access,
     anchors::ReadError,
     certificates::CertificateError,
     config::{self, LoadError, Options, Settings, Surroundings},
+    handler::Transport,
     listener::{self, BindError},
     net::server_tls::ServerTls,
     reply, resolver,
-    upstream::{self, SetupError, Upstreams},
+    upstream::{SetupError, Upstreams},
 };
 pub use anchors::validator_settings;
 
 use anchors::AnchorKeeper;
+use cache_file::CacheFile;
 use certificate::Keeper;
 use clock::ClockKeeper;
 use descriptors::Descriptors;
+use running::Running;
+use signals::Signals;
 use worker::Alive;
 
 /// Workers at most: beyond it a home or office has no use for more, each costs sockets and
 /// upstream connections.
 const WORKERS_MAX: usize = 16;
-/// How often certificate files are looked at.
-const CERTIFICATE_LOOK: Duration = Duration::from_secs(60);
+/// Commands that wait for the main thread. It carries out one at a time; who asks while so many
+/// wait must wait himself.
+const COMMANDS_MAX: usize = 8;
 
 /// Why truename cannot start. Each says what to do.
 #[derive(Debug, Error)]
@@ -78,6 +88,32 @@ pub enum Error {
     Worker,
 }
 
+/// What the main thread is asked to do by tasks beside it.
+#[derive(Debug)]
+pub(in crate::app) enum Command {
+    /// Reads the configuration again, as SIGHUP does. The answer says what changed, or why nothing
+    /// did; who asked may be gone by then.
+    Reload(oneshot::Sender<Result<String, String>>),
+}
+
+/// What a task beside the workers may need of the rest. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::app) struct Parts {
+    /// Cache, counters, access and validator.
+    pub(in crate::app) resolver: Arc<resolver::Shared>,
+    /// Connections and their bounds.
+    pub(in crate::app) listeners: Arc<listener::Shared>,
+    /// The settings in force.
+    pub(in crate::app) settings: watch::Receiver<Arc<Settings>>,
+    /// The upstreams in use. Their health is everybody's; for connections of one's own there is
+    /// [`Upstreams::for_worker`].
+    pub(in crate::app) upstreams: watch::Receiver<Arc<Upstreams>>,
+    /// Where truename listens, in the order in which transports are listed to people.
+    pub(in crate::app) listening: watch::Receiver<Vec<(Transport, SocketAddr)>>,
+    /// To the main thread.
+    pub(in crate::app) commands: mpsc::Sender<Command>,
+}
+
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -102,10 +138,9 @@ pub fn run(options: &Options) -> Result<(), Error> {
     };
     let share = descriptors.share(&settings);
     let clock = Arc::new(ClockKeeper::start(&settings.state_directory));
-    let asked = asked.with_udp_sockets_max(share.udp_sockets_max);
-    let asked = Arc::new(asked.under(clock.gate())?);
+    let asked = asked.under(clock.gate())?;
+    let asked = Arc::new(asked.with_udp_sockets_max(share.udp_sockets_max));
     let bound = listener::bind(&settings.listen, workers)?;
-    let listening = bound.addresses();
     // After the ports, so that a second instance makes no authority before it finds them taken.
     let (keeper, tls) = if encrypted {
         let (keeper, key) = Keeper::start(&settings, clock.gate())?;
@@ -120,14 +155,16 @@ pub fn run(options: &Options) -> Result<(), Error> {
         "not validating".to_owned()
     };
 
-    let shared = resolver::Shared::new(
+    let resolver = resolver::Shared::new(
         settings.cache,
         Access::new(settings.access.clone()),
         reply::Settings::new(settings.listen.idle),
         settings.dnssec.validate.then(|| anchors.settings()),
     );
-    let names = &settings.dnssec.clock_names;
-    let shared = Arc::new(shared.with_clock_gate(Arc::clone(clock.gate()), names));
+    let clock_names = &settings.dnssec.clock_names;
+    let resolver = Arc::new(resolver.with_clock_gate(Arc::clone(clock.gate()), clock_names));
+    resolver.apply_names(settings.names.clone());
+    let cache_file = CacheFile::start(&settings, &resolver)?;
     let listen = listener::Settings {
         connections_max: share.connections_max,
         ..settings.listen.clone()
@@ -141,8 +178,18 @@ pub fn run(options: &Options) -> Result<(), Error> {
     };
     let (stop, stopped) = watch::channel(false);
     let (upstreams, upstreams_seen) = watch::channel(asked);
-    let settings = Arc::new(settings);
-    let (current, settings_seen) = watch::channel(Arc::clone(&settings));
+    let (current, settings_seen) = watch::channel(Arc::new(settings));
+    let (listening, listening_seen) = watch::channel(bound.addresses());
+    let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
+    let parts = Parts {
+        resolver,
+        listeners,
+        settings: settings_seen,
+        upstreams: upstreams_seen,
+        listening: listening_seen,
+        commands,
+    };
+    let (network, network_seen) = watch::channel(network::Seen::default());
     let (alive, ended) = mpsc::channel(workers);
     let (probe, probed) = oneshot::channel();
     let mut probe = Some(probe);
@@ -151,249 +198,58 @@ pub fn run(options: &Options) -> Result<(), Error> {
         threads.push(worker::start(worker::Share {
             number,
             sockets,
-            listeners: Arc::clone(&listeners),
-            resolver: Arc::clone(&shared),
-            upstreams: upstreams_seen.clone(),
+            listeners: Arc::clone(&parts.listeners),
+            resolver: Arc::clone(&parts.resolver),
+            upstreams: parts.upstreams.clone(),
+            network: network_seen.clone(),
             stop: stopped.clone(),
             probe: probe.take(),
             alive: Alive(alive.clone()),
         })?);
     }
-    drop((alive, stopped));
+    drop((alive, stopped, network_seen));
+    let (stopping, hangup) = signals.split();
     let (clock_changed, clock_changes) = watch::channel(clock.gate().is_cold());
+    // The tasks beside the workers: one call each.
+    runtime.spawn(hangup.forward(parts.commands.clone()));
+    runtime.spawn(network::watch(network));
+    runtime.spawn(systemd::tell_status(parts.clone()));
     runtime.spawn(clock::watch(
         Arc::clone(&clock),
-        settings_seen.clone(),
+        parts.clone(),
         upstreams.clone(),
-        Arc::clone(&shared),
         clock_changed,
     ));
-    runtime.spawn(clock::ask(
-        Arc::clone(&clock),
-        upstreams_seen.clone(),
-        Arc::clone(&shared),
-    ));
-    runtime.spawn(anchors::keep(
-        anchors,
-        settings_seen,
-        upstreams_seen,
-        Arc::clone(&shared),
-    ));
-    receipt::listening(&listening);
+    runtime.spawn(clock::ask(Arc::clone(&clock), parts.clone()));
+    runtime.spawn(anchors::keep(anchors, parts.clone()));
+    receipt::listening(&listening.borrow());
 
     let running = Running {
         options,
         surroundings,
-        settings,
-        current,
+        settings: current,
         dnssec_line,
         descriptors,
-        shared,
-        listeners,
+        parts,
         keeper,
         clock: Arc::clone(&clock),
         clock_changes,
         upstreams,
+        _listening: listening,
+        commanded,
         stop,
         ended,
         probed: Some(probed),
     };
-    let outcome = runtime.block_on(running.watch(signals));
+    let outcome = runtime.block_on(running.watch(stopping));
     clock.end();
     for thread in threads {
         if thread.join().is_err() {
             return Err(Error::Worker);
         }
     }
+    if let Some(file) = cache_file {
+        file.finish();
+    }
     outcome
-}
-
-/// The signals that are caught.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn catch() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-}
-
-/// What the main thread holds while the workers work.
-struct Running<'a> {
-    options: &'a Options,
-    surroundings: Surroundings,
-    settings: Arc<Settings>,
-    /// Tells those who follow the settings.
-    current: watch::Sender<Arc<Settings>>,
-    dnssec_line: String,
-    descriptors: Descriptors,
-    shared: Arc<resolver::Shared>,
-    listeners: Arc<listener::Shared>,
-    keeper: Option<Keeper>,
-    clock: Arc<ClockKeeper>,
-    /// Changes when the clock becomes cold or right.
-    clock_changes: watch::Receiver<bool>,
-    upstreams: watch::Sender<Arc<Upstreams>>,
-    stop: watch::Sender<bool>,
-    ended: mpsc::Receiver<()>,
-    probed: Option<oneshot::Receiver<Vec<upstream::Probe>>>,
-}
-
-impl Running<'_> {
-    /// Waits for signals, for certificates to change and for the first answers of upstreams.
-    async fn watch(mut self, mut signals: Signals) -> Result<(), Error> {
-        let mut look = interval(CERTIFICATE_LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        notify(&[NotifyState::Ready]);
-        loop {
-            tokio::select! {
-                () = either(&mut signals.terminate, &mut signals.interrupt) => break,
-                _ = signals.hangup.recv() => self.reload(),
-                _ = look.tick() => self.look_at_certificate(),
-                Ok(()) = self.clock_changes.changed() => self.look_at_certificate(),
-                probes = probes(&mut self.probed) => {
-                    let mut dnssec = self.dnssec_line.clone();
-                    if self.shared.validates() {
-                        dnssec.push_str(&self.clock.describe());
-                    }
-                    receipt::upstreams(&self.settings, &probes, &dnssec);
-                }
-                _ = self.ended.recv() => {
-                    error!("a worker ended by itself");
-                    let _ = self.stop.send(true);
-                    return Err(Error::Worker);
-                }
-            }
-        }
-        info!("stopping: finishing the queries in flight");
-        notify(&[NotifyState::Stopping]);
-        // Workers that are gone need not be told.
-        let _ = self.stop.send(true);
-        while self.ended.recv().await.is_some() {}
-        Ok(())
-    }
-
-    /// Reads the configuration again. A broken one changes nothing.
-    fn reload(&mut self) {
-        // systemd from 253 on takes the one only with the other.
-        match NotifyState::monotonic_usec_now() {
-            Ok(now) => notify(&[NotifyState::Reloading, now]),
-            Err(error) => warn!(%error, "cannot read the clock for systemd"),
-        }
-        match config::load(self.options, &self.surroundings) {
-            Ok(settings) => self.apply(settings),
-            Err(error) => error!("the configuration stays as it was: {error}"),
-        }
-        notify(&[NotifyState::Ready]);
-    }
-
-    fn apply(&mut self, settings: Settings) {
-        let upstreams = match Upstreams::new(&settings.upstream) {
-            Ok(upstreams) => {
-                let share = self.descriptors.share(&settings);
-                upstreams.with_udp_sockets_max(share.udp_sockets_max)
-            }
-            Err(error) => {
-                error!("the configuration stays as it was: {error}");
-                return;
-            }
-        };
-        let upstreams = match upstreams.under(self.clock.gate()) {
-            Ok(upstreams) => Arc::new(upstreams),
-            Err(error) => {
-                error!("the configuration stays as it was: {error}");
-                return;
-            }
-        };
-        if let Some(keeper) = &mut self.keeper {
-            match keeper.apply(&settings) {
-                Ok(key) => replace_certificate(&self.listeners, key),
-                Err(error) => {
-                    error!("the configuration stays as it was: {error}");
-                    return;
-                }
-            }
-        }
-        if settings.dnssec != self.settings.dnssec
-            && let Err(error) = anchors::check(&settings)
-        {
-            error!("the configuration stays as it was: {error}");
-            return;
-        }
-        if settings.access != self.settings.access {
-            let access = Access::new(settings.access.clone());
-            self.shared.access.store(Arc::new(access));
-        }
-        if settings.upstream != self.settings.upstream {
-            self.upstreams.send_replace(upstreams);
-        }
-        self.shared.apply_cache_settings(settings.cache);
-        for (part, changed) in [
-            ("[listen]", settings.listen != self.settings.listen),
-            ("[log]", settings.log != self.settings.log),
-            (
-                "cache.size",
-                settings.cache.size_octets != self.settings.cache.size_octets,
-            ),
-        ] {
-            if changed {
-                warn!("{part} changed; this takes effect when truename is started again");
-            }
-        }
-        info!("the configuration was read again");
-        let settings = Arc::new(settings);
-        if settings.dnssec != self.settings.dnssec {
-            self.current.send_replace(Arc::clone(&settings));
-        }
-        self.settings = settings;
-    }
-
-    fn look_at_certificate(&mut self) {
-        let fresh = self.keeper.as_mut().and_then(Keeper::look);
-        if let Some(key) = fresh {
-            info!("the certificate was replaced");
-            replace_certificate(&self.listeners, key);
-        }
-    }
-}
-
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
-    }
-}
-
-/// The probes once they are there; never again afterwards.
-async fn probes(
-    probed: &mut Option<oneshot::Receiver<Vec<upstream::Probe>>>,
-) -> Vec<upstream::Probe> {
-    if let Some(receiver) = probed {
-        let received = receiver.await;
-        *probed = None;
-        if let Ok(probes) = received {
-            return probes;
-        }
-    }
-    std::future::pending().await
-}
-
-/// Tells systemd, if it started us. Nobody else listens.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        warn!(%error, "cannot tell systemd of a change of state");
-    }
-}
-
-fn replace_certificate(listeners: &listener::Shared, key: Arc<CertifiedKey>) {
-    if let Some(tls) = &listeners.tls {
-        tls.replace(key);
-    }
 }

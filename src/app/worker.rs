@@ -11,6 +11,7 @@ use tokio::{
 };
 use tracing::error;
 
+use super::network::Seen;
 use crate::{
     listener::{self, WorkerSockets},
     resolver::{self, Resolver},
@@ -29,6 +30,8 @@ pub(super) struct Share {
     pub(super) resolver: Arc<resolver::Shared>,
     /// The upstreams, and what replaces them later; each worker makes connections of its own.
     pub(super) upstreams: watch::Receiver<Arc<Upstreams>>,
+    /// What happens to the network.
+    pub(super) network: watch::Receiver<Seen>,
     /// Turns true when it is time to stop.
     pub(super) stop: watch::Receiver<bool>,
     /// Asks the upstreams once and says how that went, if wanted.
@@ -62,6 +65,7 @@ async fn work(share: Share) {
         listeners,
         resolver,
         mut upstreams,
+        network,
         stop,
         probe,
         alive,
@@ -74,8 +78,9 @@ async fn work(share: Share) {
             let _ = probe.send(upstreams.probe().await);
         });
     }
-    let resolver = Arc::new(Resolver::new(resolver, built));
-    let following = tokio::spawn(follow(upstreams, Arc::clone(&resolver)));
+    let resolver = Arc::new(Resolver::new(resolver, Arc::clone(&built)));
+    let following = follow(upstreams, network, built, Arc::clone(&resolver));
+    let following = tokio::spawn(following);
     if let Err(error) = listener::serve(sockets, resolver, listeners, stop).await {
         error!(%error, "a listener failed");
     }
@@ -83,13 +88,28 @@ async fn work(share: Share) {
     drop(alive);
 }
 
-/// Gives the resolver new upstreams whenever they change.
+/// Gives the resolver new upstreams whenever they change, and tells those it has of the network.
 async fn follow(
     mut upstreams: watch::Receiver<Arc<Upstreams>>,
+    mut network: watch::Receiver<Seen>,
+    mut current: Arc<Upstreams>,
     resolver: Arc<Resolver<Upstreams>>,
 ) {
-    while upstreams.changed().await.is_ok() {
-        let new = upstreams.borrow_and_update().for_worker();
-        resolver.apply_upstreams(Arc::new(new));
+    let mut before = *network.borrow_and_update();
+    loop {
+        tokio::select! {
+            changed = upstreams.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                current = Arc::new(upstreams.borrow_and_update().for_worker());
+                resolver.apply_upstreams(Arc::clone(&current));
+            }
+            Ok(()) = network.changed() => {
+                let seen = *network.borrow_and_update();
+                seen.tell(before, &current);
+                before = seen;
+            }
+        }
     }
 }

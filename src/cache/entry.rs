@@ -1,13 +1,20 @@
 //! One cached answer, packed into one allocation.
 //!
 //! ```text
-//! stored_s ttl_s retry flags rcode key_len | form | form, if they differ | key | TTL offsets and records | ... | EDE
+//! stored_s ttl_s failed_s signed_min failures flags rcode key_len | form | form, if they differ | key | TTL offsets and records | ... | EDE
 //! ```
+//!
+//! `stored_s` to `rcode` are all that ever changes of an entry, and of these only `failed_s`,
+//! `failures` and marks in `flags`: giving an answer out renews nothing.
 
 use crate::wire::Records;
 
+/// The number of this layout, in files of entries. Another layout, another meaning of a field or
+/// another rule of what may be stored is another number.
+pub(super) const LAYOUT: u16 = 1;
+
 /// Octets of the fixed head.
-const HEAD_OCTETS: usize = 14;
+const HEAD_OCTETS: usize = 20;
 /// Octets of one form's counts: answers, authorities, records' octets, TTL offsets.
 const FORM_OCTETS: usize = 8;
 
@@ -15,8 +22,22 @@ const FLAG_SECURE: u8 = 0x01;
 const FLAG_TWO_FORMS: u8 = 0x02;
 const FLAG_FAILURE: u8 = 0x04;
 const FLAG_EDE: u8 = 0x08;
+/// A refresh showed that the answer must not outlive its time.
+const FLAG_DENOUNCED: u8 = 0x10;
 /// Set by the cache when the entry is read; cleared when eviction passes it.
 const FLAG_VISITED: u8 = 0x80;
+const FLAGS_ALL: u8 =
+    FLAG_SECURE | FLAG_TWO_FORMS | FLAG_FAILURE | FLAG_EDE | FLAG_DENOUNCED | FLAG_VISITED;
+
+// Where the head's fields begin.
+const STORED_AT: usize = 0;
+const TTL_AT: usize = 4;
+const FAILED_AT: usize = 8;
+const SIGNED_AT: usize = 12;
+const FAILURES_AT: usize = 14;
+const FLAGS_AT: usize = 15;
+const RCODE_AT: usize = 16;
+const KEY_LEN_AT: usize = 18;
 
 /// What is to be stored: a finished answer to one question.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +48,9 @@ pub struct Fill<'a> {
     pub ttl_s: u32,
     /// Whether every record was proved from a trust anchor: AD may be set.
     pub secure: bool,
+    /// For how long the signatures that prove it are valid still, seconds; at least `ttl_s`.
+    /// Without meaning when it is not secure.
+    pub signed_s: u32,
     /// Whether this is a failure to resolve (RFC 9520), not an answer; and how many there were in a
     /// row, this one included, that were the name's own.
     pub failure: Option<u8>,
@@ -83,6 +107,10 @@ impl Stored {
         let mut out = Vec::with_capacity(HEAD_OCTETS + body + key.len() + 2 + text.len());
         out.extend_from_slice(&now_s.to_be_bytes());
         out.extend_from_slice(&fill.ttl_s.to_be_bytes());
+        out.extend_from_slice(&[0; 4]);
+        // Forty-five days at most, rounded down: the end may come early, never late.
+        let signed_min = u16::try_from(fill.signed_s / 60).unwrap_or(u16::MAX);
+        out.extend_from_slice(&signed_min.to_be_bytes());
         out.push(fill.failure.unwrap_or(0));
         let mut flags = 0;
         for (flag, set) in [
@@ -119,6 +147,20 @@ impl Stored {
         Some(Self(out.into_boxed_slice()))
     }
 
+    /// Takes octets that an entry once had, stored at `stored_s`; `None` when their parts do not fill
+    /// them exactly. What the parts say is not looked at.
+    pub(super) fn unpack(octets: &[u8], stored_s: u32) -> Option<Self> {
+        if !Entry(octets).is_whole() {
+            return None;
+        }
+        let mut octets: Box<[u8]> = Box::from(octets);
+        *octets.first_chunk_mut()? = stored_s.to_be_bytes();
+        let mut stored = Self(octets);
+        // When a refresh failed in the time of another boot says nothing in this one.
+        stored.mark_failed(0, 0);
+        Some(stored)
+    }
+
     /// The answer.
     #[must_use]
     pub fn entry(&self) -> Entry<'_> {
@@ -133,14 +175,32 @@ impl Stored {
 
     /// Marks the entry as read, for the eviction.
     pub(super) fn visit(&mut self) {
-        if let Some(flags) = self.0.get_mut(9) {
+        if let Some(flags) = self.0.get_mut(FLAGS_AT) {
             *flags |= FLAG_VISITED;
+        }
+    }
+
+    /// Takes note that the answer could not be replaced at `now_s`; `failures` in a row, this one
+    /// included, were the name's own.
+    pub(super) fn mark_failed(&mut self, now_s: u32, failures: u8) {
+        if let Some(field) = self.0.get_mut(FAILED_AT..FAILED_AT + 4) {
+            field.copy_from_slice(&now_s.to_be_bytes());
+        }
+        if let Some(field) = self.0.get_mut(FAILURES_AT) {
+            *field = failures;
+        }
+    }
+
+    /// Takes note that the answer must not be given out once it has expired.
+    pub(super) fn denounce(&mut self) {
+        if let Some(flags) = self.0.get_mut(FLAGS_AT) {
+            *flags |= FLAG_DENOUNCED;
         }
     }
 
     /// Whether the entry was read since the last call.
     pub(super) fn take_visit(&mut self) -> bool {
-        let Some(flags) = self.0.get_mut(9) else {
+        let Some(flags) = self.0.get_mut(FLAGS_AT) else {
             return false;
         };
         let visited = *flags & FLAG_VISITED != 0;
@@ -156,6 +216,32 @@ impl<'a> Entry<'a> {
         Stored(Box::from(self.0))
     }
 
+    /// All of its octets.
+    pub(super) fn octets(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whether its parts fill its octets exactly, and none is of an unknown kind.
+    fn is_whole(&self) -> bool {
+        if self.0.len() < HEAD_OCTETS
+            || self
+                .0
+                .get(FLAGS_AT)
+                .is_none_or(|flags| flags & !FLAGS_ALL != 0)
+        {
+            return false;
+        }
+        let end = self.forms_end();
+        let tail = self.0.get(end..);
+        match tail {
+            Some(tail) if self.has(FLAG_EDE) => tail
+                .get(2..)
+                .is_some_and(|text| str::from_utf8(text).is_ok()),
+            Some(tail) => tail.is_empty(),
+            None => false,
+        }
+    }
+
     /// The key it is stored under.
     #[must_use]
     pub fn key(&self) -> &'a [u8] {
@@ -168,13 +254,13 @@ impl<'a> Entry<'a> {
     /// Seconds since the answer was stored.
     #[must_use]
     pub fn age_s(&self, now_s: u32) -> u32 {
-        now_s.saturating_sub(self.u32_at(0))
+        now_s.saturating_sub(self.u32_at(STORED_AT))
     }
 
     /// The time to live it was stored with, seconds.
     #[must_use]
     pub fn ttl_s(&self) -> u32 {
-        self.u32_at(4)
+        self.u32_at(TTL_AT)
     }
 
     /// Whether it may still be given out at `now_s`.
@@ -183,10 +269,19 @@ impl<'a> Entry<'a> {
         self.age_s(now_s) < self.ttl_s()
     }
 
+    /// Whether it is an answer that has expired, by no more than `serve_stale_s`, and may be given
+    /// out in want of a fresh one (RFC 8767).
+    #[must_use]
+    pub fn is_stale(&self, now_s: u32, serve_stale_s: u32) -> bool {
+        !self.has(FLAG_FAILURE | FLAG_DENOUNCED)
+            && !self.is_fresh(now_s)
+            && self.age_s(now_s) < self.ttl_s().saturating_add(serve_stale_s)
+    }
+
     /// The answer's rcode.
     #[must_use]
     pub fn rcode(&self) -> u8 {
-        self.0.get(10).copied().unwrap_or(0)
+        self.0.get(RCODE_AT).copied().unwrap_or(0)
     }
 
     /// Whether every record was proved from a trust anchor.
@@ -195,11 +290,26 @@ impl<'a> Entry<'a> {
         self.has(FLAG_SECURE)
     }
 
+    /// Whether the signatures that prove it are valid for `more_s` seconds from `now_s` on. Measured
+    /// in uptime, so that no step of the wall clock makes them live longer.
+    #[must_use]
+    pub fn is_signed_for(&self, more_s: u32, now_s: u32) -> bool {
+        let signed_s = u32::from(self.u16_at(SIGNED_AT)).saturating_mul(60);
+        self.age_s(now_s).saturating_add(more_s) <= signed_s
+    }
+
+    /// When replacing the answer failed last: uptime in seconds, and how many failures in a row
+    /// were the name's own.
+    #[must_use]
+    pub fn refresh_failed(&self) -> Option<(u32, u8)> {
+        let failed_s = self.u32_at(FAILED_AT);
+        (failed_s > 0).then(|| (failed_s, self.failures()))
+    }
+
     /// For a failure, how many there were in a row, it included, that were the name's own.
     #[must_use]
     pub fn failure(&self) -> Option<u8> {
-        self.has(FLAG_FAILURE)
-            .then(|| self.0.get(8).copied().unwrap_or(0))
+        self.has(FLAG_FAILURE).then(|| self.failures())
     }
 
     /// The extended DNS error that explains the answer: code and text.
@@ -208,12 +318,8 @@ impl<'a> Entry<'a> {
         if !self.has(FLAG_EDE) {
             return None;
         }
-        let mut at = self.key_start() + self.key_len();
-        for index in 0..=usize::from(self.has(FLAG_TWO_FORMS)) {
-            let (records, offsets) = self.form_sizes(index);
-            at += records + 2 * offsets;
-        }
-        let (code, text) = self.0.get(at..)?.split_first_chunk::<2>()?;
+        let tail = self.0.get(self.forms_end()..)?;
+        let (code, text) = tail.split_first_chunk::<2>()?;
         Some((u16::from_be_bytes(*code), std::str::from_utf8(text).ok()?))
     }
 
@@ -240,12 +346,26 @@ impl<'a> Entry<'a> {
         }
     }
 
+    fn failures(&self) -> u8 {
+        self.0.get(FAILURES_AT).copied().unwrap_or(0)
+    }
+
     fn key_len(&self) -> usize {
-        usize::from(self.u16_at(12))
+        usize::from(self.u16_at(KEY_LEN_AT))
     }
 
     fn key_start(&self) -> usize {
         HEAD_OCTETS + FORM_OCTETS * (1 + usize::from(self.has(FLAG_TWO_FORMS)))
+    }
+
+    /// Where the last form ends.
+    fn forms_end(&self) -> usize {
+        let mut at = self.key_start() + self.key_len();
+        for index in 0..=usize::from(self.has(FLAG_TWO_FORMS)) {
+            let (records, offsets) = self.form_sizes(index);
+            at += records + 2 * offsets;
+        }
+        at
     }
 
     /// Octets of records and number of TTL offsets of the form at `index`.
@@ -258,7 +378,7 @@ impl<'a> Entry<'a> {
     }
 
     fn has(&self, flag: u8) -> bool {
-        self.0.get(9).is_some_and(|flags| flags & flag != 0)
+        self.0.get(FLAGS_AT).is_some_and(|flags| flags & flag != 0)
     }
 
     fn u16_at(&self, at: usize) -> u16 {

@@ -3,13 +3,17 @@
 //! A key is the lower-case question name in wire form, the type, the class, and the CD bit, as
 //! [`crate::wire::Query::key`] makes it. An entry holds ready octets in both forms, for clients
 //! with and without DO, so a hit copies and patches but encodes nothing. The cache is bounded by
-//! octets and split into shards, each under a lock that is held for one look-up.
+//! octets and split into shards, each under a lock that is held for one look-up. An answer stays when
+//! it has expired, until its place is needed: it may be given out in want of a fresh one.
 //!
-//! It knows keys, octets, expiry and `now`; not DNS messages, not DNSSEC, not who asks. Times are
+//! It knows keys, octets, expiry and `now`; not DNSSEC, not who asks, and DNS messages only where
+//! [`file`] checks octets that come from a disk. Times are
 //! seconds of monotonic uptime ([`crate::clock::Now::uptime_s`]), so that a step of the wall clock
-//! makes nothing younger. RFC 2308 (negative answers), RFC 9520 (failures).
+//! makes nothing younger. RFC 2308 (negative answers), RFC 8767 (stale answers), RFC 9520 (failures).
 
 mod entry;
+pub mod file;
+mod restore;
 mod settings;
 mod shard;
 #[cfg(test)]
@@ -27,6 +31,24 @@ use shard::Shard;
 const SHARD_OCTETS_MIN: usize = 256 * 1024;
 /// Shards at most; enough that two workers rarely meet at one lock.
 const SHARDS_MAX: usize = 64;
+
+/// Where a walk through the entries stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    shard: usize,
+    slot: usize,
+}
+
+/// How replacing an answer failed.
+#[derive(Clone, Copy, Debug)]
+pub struct RefreshFailed {
+    /// The old answer must not be given out beyond its time.
+    pub is_final: bool,
+    /// It says something about the name, not about the network.
+    pub is_of_name: bool,
+    /// For how long after their expiry answers are given out, seconds.
+    pub serve_stale_s: u32,
+}
 
 /// The cache all listeners and workers share.
 #[derive(Debug)]
@@ -61,6 +83,33 @@ impl Cache {
         let hash = self.hasher.hash_one(stored.entry().key());
         self.shard(hash)
             .insert(hash, stored, |key| self.hasher.hash_one(key));
+    }
+
+    /// Takes note that the answer under `key` could not be replaced. Returns whether there is an
+    /// answer and it stays: a fresh one always does, one that is stale unless the failure is its
+    /// end. Otherwise the failure takes its place, which is for the caller to store.
+    pub fn refresh_failed(&self, key: &[u8], failed: &RefreshFailed, now_s: u32) -> bool {
+        let hash = self.hasher.hash_one(key);
+        let mut shard = self.shard(hash);
+        let Some(stored) = shard.find_mut(hash, key) else {
+            return false;
+        };
+        let entry = stored.entry();
+        let is_fresh = entry.failure().is_none() && entry.is_fresh(now_s);
+        if !is_fresh && (failed.is_final || !entry.is_stale(now_s, failed.serve_stale_s)) {
+            return false;
+        }
+        let before = entry.refresh_failed().map_or(0, |(_, failures)| failures);
+        let failures = if failed.is_of_name {
+            before.saturating_add(1)
+        } else {
+            before
+        };
+        stored.mark_failed(now_s, failures);
+        if failed.is_final {
+            stored.denounce();
+        }
+        true
     }
 
     /// Removes what is stored under the key.
@@ -104,6 +153,26 @@ impl Cache {
                 visit(entry);
             }
         }
+    }
+
+    /// Passes entries from `place` on to `visit` until that says no, one shard locked at a time and
+    /// the rest of the shard left for the next call; whether there are more. An entry that is stored
+    /// or moved between two calls may be passed twice or not at all.
+    fn visit_from(&self, place: &mut Place, mut visit: impl FnMut(Entry<'_>) -> bool) -> bool {
+        while let Some(shard) = self.shards.get(place.shard) {
+            let shard = lock(shard);
+            while let Some((at, entry)) = shard.entry_from(place.slot) {
+                place.slot = at + 1;
+                if !visit(entry) {
+                    return true;
+                }
+            }
+            *place = Place {
+                shard: place.shard + 1,
+                slot: 0,
+            };
+        }
+        false
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {

@@ -11,6 +11,9 @@ pub struct Settings {
     pub ttl_max_s: u32,
     /// Negative answers (RFC 2308) are kept no longer, seconds.
     pub negative_ttl_max_s: u32,
+    /// For how long after its expiry an answer may still be given out when no fresh one can be had
+    /// (RFC 8767), seconds; 0 is never.
+    pub serve_stale_s: u32,
 }
 
 impl Default for Settings {
@@ -20,6 +23,7 @@ impl Default for Settings {
             ttl_min_s: 0,
             ttl_max_s: 86_400,
             negative_ttl_max_s: 3_600,
+            serve_stale_s: 86_400,
         }
     }
 }

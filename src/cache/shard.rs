@@ -43,6 +43,12 @@ impl Shard {
         Some(stored.entry())
     }
 
+    /// The entry under `key` to be marked, not counted as read.
+    pub(super) fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut Stored> {
+        let number = self.find(hash, key)?;
+        slot_mut(&mut self.slots, number)
+    }
+
     /// Stores an entry in place of any other under its key, and evicts what no longer fits.
     pub(super) fn insert(&mut self, hash: u64, stored: Stored, rehash: impl Fn(&[u8]) -> u64) {
         self.remove(hash, stored.entry().key());
@@ -113,6 +119,13 @@ impl Shard {
 
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         self.slots.iter().flatten().map(Stored::entry)
+    }
+
+    /// The first entry at or behind the place `at`, and its place.
+    pub(super) fn entry_from(&self, at: usize) -> Option<(usize, Entry<'_>)> {
+        let slots = self.slots.iter().enumerate().skip(at);
+        let mut entries = slots.filter_map(|(at, slot)| Some((at, slot.as_ref()?.entry())));
+        entries.next()
     }
 
     fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {

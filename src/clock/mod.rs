@@ -13,7 +13,10 @@ mod trust;
 pub use gate::{Gate, Status};
 pub use trust::{Cause, Change, STEP_S, Signed, State, TOLERANCE_S, Trust};
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -39,6 +42,9 @@ const fn number(text: &str) -> u64 {
         Err(_) => 0,
     }
 }
+/// What [`Now::uptime_s`] is at boot: not 0, so that answers stored before this boot, which come
+/// from a file, have a time too. 34 years before, and a hundred after.
+pub const UPTIME_AT_BOOT_S: u32 = 1 << 30;
 
 /// One reading of all clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +53,9 @@ pub struct Now {
     pub instant: Instant,
     /// Wall time in seconds since 1970-01-01T00:00:00Z.
     pub unix_s: u64,
-    /// Seconds since the machine booted, sleep included: how cache entries store their times, four
-    /// octets each. The monotonic clock stands still while a laptop sleeps, and TTLs do not.
+    /// Seconds since the machine booted, sleep included, and [`UPTIME_AT_BOOT_S`]: how cache entries
+    /// store their times, four octets each. The monotonic clock stands still while a laptop sleeps,
+    /// and TTLs do not.
     pub uptime_s: u32,
 }
 
@@ -91,7 +98,74 @@ pub fn unix_s() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// Seconds since the machine booted, sleep included.
+/// See [`Now::uptime_s`].
 fn uptime_s() -> u32 {
-    u32::try_from(clock_gettime(ClockId::Boottime).tv_sec).unwrap_or(0)
+    let since_boot = clock_gettime(ClockId::Boottime).tv_sec;
+    UPTIME_AT_BOOT_S.saturating_add(u32::try_from(since_boot).unwrap_or(0))
+}
+
+/// How long the machine has slept since it booted: by how much the clock that counts sleep is
+/// ahead of the one that does not. Constant while the machine is awake.
+#[must_use]
+pub fn asleep() -> Duration {
+    let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+    // A pause between the two readings looks like sleep; see [`SLEEP_MIN`].
+    let awake = read(ClockId::Monotonic);
+    read(ClockId::Boottime).saturating_sub(awake)
+}
+
+/// Shorter sleeps are none: connections outlive them, and two clocks are never read at once.
+const SLEEP_MIN: Duration = Duration::from_secs(2);
+
+/// Notices that the machine has slept.
+#[derive(Debug)]
+pub struct SleepWatch {
+    /// [`asleep`] in ms as of the last sleep noticed.
+    asleep_ms: AtomicU64,
+}
+
+impl SleepWatch {
+    /// Watches from a time at which the machine has been [`asleep`] for so long.
+    #[must_use]
+    pub fn new(asleep: Duration) -> Self {
+        Self {
+            asleep_ms: AtomicU64::new(ms(asleep)),
+        }
+    }
+
+    /// How long the machine has slept since the last sleep noticed, given how long it has been
+    /// [`asleep`] by now. Each sleep is told once.
+    pub fn slept(&self, asleep: Duration) -> Option<Duration> {
+        let now_ms = ms(asleep);
+        let before_ms = self.asleep_ms.load(Ordering::Relaxed);
+        let slept = Duration::from_millis(now_ms.saturating_sub(before_ms));
+        let told = slept >= SLEEP_MIN
+            && self
+                .asleep_ms
+                .compare_exchange(before_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        told.then_some(slept)
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleep_is_told_once_and_small_differences_are_none() {
+        let at = Duration::from_millis;
+        let watch = SleepWatch::new(at(5_000));
+        for asleep_ms in [5_000, 5_001, 4_000, 6_999] {
+            assert_eq!(watch.slept(at(asleep_ms)), None, "{asleep_ms}");
+        }
+        assert_eq!(watch.slept(at(65_000)), Some(at(60_000)));
+        assert_eq!(watch.slept(at(65_001)), None);
+        assert_eq!(watch.slept(at(67_000)), Some(at(2_000)));
+        assert_eq!(watch.slept(at(67_000)), None);
+    }
 }

@@ -16,7 +16,7 @@ use super::{
     upstreams::{self, Draft, Places},
     values,
 };
-use crate::{access, cache, listener, upstream};
+use crate::{access, cache, listener, names, upstream};
 
 /// The upstreams when none are configured: both validate, filter no names but (quad9) malware,
 /// and have IPv4 and IPv6 addresses in the catalogue.
@@ -24,6 +24,10 @@ pub const DEFAULT_UPSTREAMS: [&str; 2] = ["quad9", "cloudflare"];
 
 /// The most upstreams: each keeps connections and statistics.
 const UPSTREAMS_MAX: usize = 64;
+
+/// Above this an expired answer misleads more than none: names change hands. RFC 8767, section 5,
+/// proposes one to three days.
+const SERVE_STALE_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// Below this a cache holds a few hundred answers and evicts what was just asked for.
 const CACHE_OCTETS_MIN: u64 = 64 * 1024;
@@ -66,6 +70,12 @@ pub(super) fn check(
     };
     let (upstreams, upstream_entries) = upstreams::all(entries, problems);
     let routes = routes::all(file.routes, &upstreams, problems);
+    let state_directory = file.state.directory.map_or_else(
+        || surroundings.default_state_directory(),
+        |directory| base.join(directory.value),
+    );
+    let cache_file = file.cache.file.as_ref();
+    let cache_file = cache_file.map(|file| state_directory.join(&file.value));
     Settings {
         source: source.map(Path::to_owned),
         listen,
@@ -74,16 +84,19 @@ pub(super) fn check(
         upstream: upstream::Settings {
             upstreams,
             routes: routes.iter().map(|route| route.way.clone()).collect(),
-            strategy: upstream::Strategy::default(),
+            strategy: file
+                .forward
+                .strategy
+                .map(|strategy| strategy.value)
+                .unwrap_or_default(),
             timeout: timeout(file.forward.timeout, problems),
         },
         upstream_entries,
         cache: cache(file.cache, problems),
+        cache_file,
         dnssec: dnssec(file.dnssec, &routes, &base, problems),
-        state_directory: file.state.directory.map_or_else(
-            || surroundings.default_state_directory(),
-            |directory| base.join(directory.value),
-        ),
+        names: names(&file.names, &routes),
+        state_directory,
         log: LogSettings {
             level: file.log.level.map(|level| level.value).unwrap_or_default(),
             format: file
@@ -266,6 +279,17 @@ fn dnssec(
     }
 }
 
+fn names(written: &file::Names, routes: &[Route]) -> names::Settings {
+    let default = names::Settings::default();
+    let special_use = written.special_use.as_ref();
+    let mut routed = routes::zones(routes, true);
+    routed.extend(routes::zones(routes, false));
+    names::Settings {
+        special_use: special_use.map_or(default.special_use, |flag| flag.value),
+        routed,
+    }
+}
+
 fn entries(
     written: Vec<Written<file::Upstream>>,
     base: &Path,
@@ -313,6 +337,9 @@ fn entries(
                     place: problems.place(path.span.start),
                 }),
                 pins: values_of(upstream.pin),
+                weight: upstream
+                    .weight
+                    .and_then(|weight| u32::try_from(weight.value).ok()),
             },
             places,
         });
@@ -329,6 +356,7 @@ fn draft(url: &str, place: Place) -> Draft {
             addresses: Vec::new(),
             ca: None,
             pins: Vec::new(),
+            weight: None,
         },
         places: Places::new(place),
     }
@@ -381,7 +409,17 @@ fn cache(written: file::Cache, problems: &mut Collector<'_>) -> cache::Settings 
         ttl_min_s: seconds(&written.min_ttl, default.ttl_min_s),
         ttl_max_s: seconds(&written.max_ttl, default.ttl_max_s),
         negative_ttl_max_s: seconds(&written.max_negative_ttl, default.negative_ttl_max_s),
+        serve_stale_s: seconds(&written.serve_stale, default.serve_stale_s),
     };
+    if let Some(time) = written.serve_stale
+        && time.value > SERVE_STALE_MAX
+    {
+        let message = format!(
+            "must be at most {}; write \"0s\" to switch it off",
+            values::duration_text(SERVE_STALE_MAX)
+        );
+        problems.add(&time.span, "cache.serve_stale", message);
+    }
     if settings.ttl_min_s > settings.ttl_max_s {
         let message = format!(
             "is longer than `cache.max_ttl` ({}); write a shorter one",

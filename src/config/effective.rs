@@ -56,10 +56,12 @@ impl Settings {
             if !entry.pins.is_empty() {
                 writeln!(out, "pin = {}", list(&entry.pins))?;
             }
+            writeln!(out, "weight = {}", settings.weight)?;
         }
 
         writeln!(out, "\n[forward]")?;
-        writeln!(out, "strategy = \"ordered\"")?;
+        let strategy = self.upstream.strategy.label();
+        writeln!(out, "strategy = {}", quoted(strategy))?;
         let timeout = values::duration_text(self.upstream.timeout);
         writeln!(out, "timeout = {}", quoted(&timeout))?;
 
@@ -86,6 +88,12 @@ impl Settings {
         ttl("min_ttl", self.cache.ttl_min_s)?;
         ttl("max_ttl", self.cache.ttl_max_s)?;
         ttl("max_negative_ttl", self.cache.negative_ttl_max_s)?;
+        ttl("serve_stale", self.cache.serve_stale_s)?;
+        if let Some(file) = &self.cache_file {
+            // It is seen from there when it is read again.
+            let file = file.strip_prefix(&self.state_directory).unwrap_or(file);
+            writeln!(out, "file = {}", quoted(&file.to_string_lossy()))?;
+        }
 
         writeln!(out, "\n[dnssec]")?;
         writeln!(out, "validate = {}", self.dnssec.validate)?;
@@ -101,6 +109,9 @@ impl Settings {
         writeln!(out, "sha1 = {}", self.dnssec.sha1)?;
         let skew = values::duration_text(self.dnssec.skew);
         writeln!(out, "skew = {}", quoted(&skew))?;
+
+        writeln!(out, "\n[names]")?;
+        writeln!(out, "special_use = {}", self.names.special_use)?;
 
         writeln!(out, "\n[state]")?;
         let directory = self.state_directory.to_string_lossy();

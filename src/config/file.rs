@@ -19,7 +19,7 @@ use super::{
     table::{Table, Written, nearest},
     values,
 };
-use crate::{access::Network, anchors, wire::Name};
+use crate::{access::Network, anchors, upstream::Strategy, wire::Name};
 
 /// A key that may be absent.
 pub(super) type Key<T> = Option<Written<T>>;
@@ -38,6 +38,7 @@ pub(super) struct File {
     pub(super) cache: Cache,
     pub(super) routes: Vec<Written<Route>>,
     pub(super) dnssec: Dnssec,
+    pub(super) names: Names,
     pub(super) state: State,
     pub(super) log: Log,
 }
@@ -93,16 +94,20 @@ pub(super) struct Upstream {
     pub(super) ca: Key<PathBuf>,
     /// `sha256/` and the base64 digest of a public key, one of which must match.
     pub(super) pin: List<String>,
+    /// Share of the queries under the strategy `weighted`; default 1, 0 for a last resort.
+    pub(super) weight: Key<u64>,
 }
 
 /// `[forward]`: how upstreams are used. Live.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Forward {
+    /// `fastest` (default), `ordered`, `weighted` or `spread`.
+    pub(super) strategy: Key<Strategy>,
     /// How long a working upstream may take; 100 ms to 30 s, default 4 s.
     pub(super) timeout: Key<Duration>,
 }
 
-/// `[cache]`. Size: restart; the rest live, for what is stored from then on.
+/// `[cache]`. Size and file: restart; the rest live, for what is stored from then on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cache {
     /// Memory of all entries, octets; 64 KiB to 64 GiB, default 32 MiB.
@@ -113,6 +118,12 @@ pub(super) struct Cache {
     pub(super) max_ttl: Key<Duration>,
     /// Longest time a negative answer is kept; whole seconds, default 1 hour.
     pub(super) max_negative_ttl: Key<Duration>,
+    /// How long after its expiry an answer may stand in for one that cannot be had; whole seconds,
+    /// at most 7 days, default 1 day, 0 switches it off.
+    pub(super) serve_stale: Key<Duration>,
+    /// File in which answers outlive the process, seen from the state directory; default none, since
+    /// it tells which names were asked for. Restart.
+    pub(super) file: Key<PathBuf>,
 }
 
 /// One `[[route]]`. Live.
@@ -142,6 +153,13 @@ pub(super) struct Dnssec {
     pub(super) sha1: Key<bool>,
     /// Tolerance for signature times; whole seconds, at most 1 hour, default 5 minutes.
     pub(super) skew: Key<Duration>,
+}
+
+/// `[names]`: names answered here. Live.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    /// Whether special-use names (RFC 6761 and its kin) are not forwarded; default true.
+    pub(super) special_use: Key<bool>,
 }
 
 /// `[state]`. Restart.
@@ -189,33 +207,30 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             allow: access.texts("allow", "private", networks),
             rate_limit: access.count("rate_limit", u64::from(u32::MAX)),
         }),
-        upstreams: root.tables("upstream", |upstream| {
-            upstream.count("weight", u64::from(u32::MAX));
-            Upstream {
-                url: upstream.text("url", "quad9", filled),
-                name: upstream.text("name", "office", filled),
-                server_name: upstream.text("server_name", "dns.example", filled),
-                addresses: upstream.texts("addresses", "192.0.2.1", address),
-                ca: upstream.text("ca", "ca.pem", path),
-                pin: upstream.texts("pin", "sha256/…", filled),
-            }
+        upstreams: root.tables("upstream", |upstream| Upstream {
+            url: upstream.text("url", "quad9", filled),
+            name: upstream.text("name", "office", filled),
+            server_name: upstream.text("server_name", "dns.example", filled),
+            addresses: upstream.texts("addresses", "192.0.2.1", address),
+            ca: upstream.text("ca", "ca.pem", path),
+            pin: upstream.texts("pin", "sha256/…", filled),
+            weight: upstream.count("weight", u64::from(u32::MAX)),
         }),
-        forward: root.table("forward", |forward| {
-            let strategies = ["fastest", "ordered", "weighted", "spread"];
-            forward.text("strategy", "ordered", |text| one_of(text, &strategies));
-            Forward {
-                timeout: forward.text("timeout", "4s", values::duration),
-            }
+        forward: root.table("forward", |forward| Forward {
+            strategy: forward.text("strategy", "fastest", |text| {
+                named(text, &Strategy::ALL.map(|it| (it.label(), it)))
+            }),
+            timeout: forward.text("timeout", "4s", values::duration),
         }),
         cache: root.table("cache", |cache| {
-            cache.text("serve_stale", "0s", values::duration);
             cache.flag("prefetch");
-            cache.text("file", "cache.bin", path);
             Cache {
                 size: cache.size("size", values::size),
                 min_ttl: cache.text("min_ttl", "0s", whole_seconds),
                 max_ttl: cache.text("max_ttl", "1d", whole_seconds),
                 max_negative_ttl: cache.text("max_negative_ttl", "1h", whole_seconds),
+                serve_stale: cache.text("serve_stale", "1d", whole_seconds),
+                file: cache.text("file", "cache.bin", path),
             }
         }),
         routes: root.tables("route", |route| Route {
@@ -236,6 +251,14 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             clock_names: dnssec.texts("clock_names", "ntp.example", clock_name),
             sha1: dnssec.flag("sha1"),
             skew: dnssec.text("skew", "5m", whole_seconds),
+        }),
+        names: root.table("names", |names| {
+            names.texts("hosts", "/etc/hosts", path);
+            names.flag("rebinding_protection");
+            names.texts("rebinding_allow", "plex.direct", filled);
+            Names {
+                special_use: names.flag("special_use"),
+            }
         }),
         state: root.table("state", |state| State {
             directory: state.text("directory", "/var/lib/truename", path),
@@ -258,12 +281,6 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
 /// The tables of which nothing is built yet: their keys are known and their types checked, so that
 /// a spelling mistake is told apart from a missing feature. What they ask for, `unbuilt` refuses.
 fn read_unbuilt(root: &mut Table<'_, '_, '_>) {
-    root.table("names", |names| {
-        names.texts("hosts", "/etc/hosts", path);
-        names.flag("special_use");
-        names.flag("rebinding_protection");
-        names.texts("rebinding_allow", "plex.direct", filled);
-    });
     root.tables("record", |record| {
         record.text("name", "nas.lan", filled);
         record.text("type", "A", filled);

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::problem::Place;
-use crate::{access, cache, dnssec, listener, upstream, wire::Name};
+use crate::{access, cache, dnssec, listener, names, upstream, wire::Name};
 
 /// The checked configuration: each room's settings, and what the app itself needs.
 #[derive(Clone, Debug)]
@@ -22,8 +22,12 @@ pub struct Settings {
     pub upstream_entries: Vec<UpstreamEntry>,
     /// What is kept, and how long.
     pub cache: cache::Settings,
+    /// The file in which answers outlive the process; `None` for no such file.
+    pub cache_file: Option<PathBuf>,
     /// How answers are validated.
     pub dnssec: DnssecSettings,
+    /// Which names are answered without upstreams.
+    pub names: names::Settings,
     /// The directory for what outlives the process. It need not exist yet.
     pub state_directory: PathBuf,
     /// What is logged.
@@ -64,6 +68,8 @@ pub struct UpstreamEntry {
     pub ca: Option<NamedFile>,
     /// Its pins, as written.
     pub pins: Vec<String>,
+    /// The weight it was given, if it was.
+    pub weight: Option<u32>,
 }
 
 /// A file that the configuration names.

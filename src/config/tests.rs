@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use super::*;
-use crate::{handler::Transport, listener, wire::Name};
+use crate::{handler::Transport, listener, upstream::Strategy, wire::Name};
 
 fn home() -> Surroundings {
     Surroundings {
@@ -72,10 +72,10 @@ server_name = "dns.example"
 addresses = ["192.0.2.1"]
 ca = "office-ca.pem"
 pin = ["sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]
-weight = 1
+weight = 3
 
 [forward]
-strategy = "ordered"
+strategy = "spread"
 timeout = "4s"
 
 [[route]]
@@ -92,8 +92,9 @@ size = "32MiB"
 min_ttl = "0s"
 max_ttl = "1d"
 max_negative_ttl = "1h"
-serve_stale = "0s"
+serve_stale = "1d"
 prefetch = false
+file = "cache.bin"
 
 [dnssec]
 validate = true
@@ -123,21 +124,11 @@ queries = "off"
 
 /// What the planned configuration's example has beyond that, each with its refusal.
 const WHOLE: &str = r#"
-[[upstream]]
-url = "udp://127.0.0.1:53"
-weight = 2
-
-[forward]
-strategy = "fastest"
-
 [cache]
-serve_stale = "1d"
 prefetch = true
-file = "cache.bin"
 
 [names]
 hosts = ["/etc/hosts"]
-special_use = true
 rebinding_protection = true
 rebinding_allow = ["plex.direct"]
 
@@ -192,18 +183,31 @@ fn the_whole_configuration_is_read() {
             skew: Duration::from_secs(60),
         }
     );
+    assert!(!settings.names.special_use);
+    let routed = ["lab.example", "corp.example", "168.192.in-addr.arpa"];
+    assert_eq!(
+        settings.names.routed,
+        routed.map(|zone| Name::parse(zone).unwrap())
+    );
     let files = settings.tls.files.as_ref().unwrap();
     assert_eq!(files.certificate, Path::new("/etc/truename/fullchain.pem"));
     assert_eq!(files.key, Path::new("/etc/truename/key.pem"));
     assert_eq!(settings.tls.names, ["router.lan", "192.168.1.1"]);
     assert_eq!(settings.access, crate::access::Settings::default());
     assert_eq!(settings.cache, crate::cache::Settings::default());
+    assert_eq!(
+        settings.cache_file.as_deref(),
+        Some(Path::new("/etc/truename/state/cache.bin")),
+        "seen from the state directory"
+    );
     assert_eq!(settings.upstream.timeout, Duration::from_secs(4));
     let [office] = settings.upstream.upstreams.as_slice() else {
         panic!("{:?}", settings.upstream.upstreams);
     };
     assert_eq!(office.name, "office");
     assert_eq!(office.transport, Transport::Tls);
+    assert_eq!(office.weight, 3);
+    assert_eq!(settings.upstream.strategy, Strategy::Spread);
     assert_eq!(settings.upstream_entries.len(), 1);
     assert_eq!(
         settings.upstream_entries[0]
@@ -232,7 +236,7 @@ fn every_unbuilt_key_is_refused_by_name() {
     assert_eq!(found.len(), unbuilt::UNBUILT.len(), "{found:#?}");
     assert!(
         found.contains(
-            &"truename.toml:11:12: `cache.prefetch`: not built yet; remove the key or write false"
+            &"truename.toml:3:12: `cache.prefetch`: not built yet; remove the key or write false"
                 .to_owned()
         )
     );
@@ -396,6 +400,10 @@ fn each_mistake_is_told_with_line_key_and_remedy() {
         (
             "[cache]\nsize = -1",
             "2:8: `cache.size`: must be a whole number from 0 to 18446744073709551615",
+        ),
+        (
+            "[cache]\nserve_stale = \"8d\"",
+            "2:15: `cache.serve_stale`: must be at most 7d; write \"0s\" to switch it off",
         ),
         (
             "[cache]\nprefetch = \"no\"",
@@ -609,6 +617,7 @@ fn the_effective_configuration_says_the_same_again() {
         assert_eq!(again.access, first.access);
         assert_eq!(again.upstream, first.upstream);
         assert_eq!(again.cache, first.cache);
+        assert_eq!(again.cache_file, first.cache_file);
         assert_eq!(again.state_directory, first.state_directory);
         assert_eq!(again.log, first.log);
     }

@@ -11,7 +11,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{problem::Collector, values};
+use super::problem::Collector;
 
 /// What may stand at a key whose feature is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,24 +22,15 @@ pub(super) enum Off {
     False,
     /// `[]`.
     EmptyList,
-    /// A duration of zero, `"0s"`.
-    ZeroTime,
     /// This text.
     Text(&'static str),
-    /// The number 1.
-    One,
 }
 
 /// Every key that is refused, and what may stand there.
 pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("record", Off::EmptyList),
-    ("upstream.weight", Off::One),
-    ("forward.strategy", Off::Text("ordered")),
-    ("cache.serve_stale", Off::ZeroTime),
     ("cache.prefetch", Off::False),
-    ("cache.file", Off::Nothing),
     ("names.hosts", Off::EmptyList),
-    ("names.special_use", Off::False),
     ("names.rebinding_protection", Off::False),
     ("names.rebinding_allow", Off::EmptyList),
     ("admin.http", Off::EmptyList),
@@ -96,11 +87,7 @@ impl Off {
         match (self, value) {
             (Self::False, DeValue::Boolean(flag)) => !flag,
             (Self::EmptyList, DeValue::Array(list)) => list.is_empty(),
-            (Self::ZeroTime, DeValue::String(text)) => {
-                values::duration(text).is_ok_and(|time| time.is_zero())
-            }
             (Self::Text(off), DeValue::String(text)) => text == off,
-            (Self::One, DeValue::Integer(number)) => number.as_str() == "1",
             _ => false,
         }
     }
@@ -110,9 +97,7 @@ impl Off {
             Self::Nothing => "remove the key".to_owned(),
             Self::False => "remove the key or write false".to_owned(),
             Self::EmptyList => "remove the key or write []".to_owned(),
-            Self::ZeroTime => "remove the key or write \"0s\"".to_owned(),
             Self::Text(text) => format!("remove the key or write \"{text}\""),
-            Self::One => "remove the key or write 1".to_owned(),
         }
     }
 }

@@ -92,7 +92,7 @@ fn one(entry: &UpstreamEntry) -> Result<UpstreamSettings, UrlError> {
             addresses: entry.addresses.clone(),
             ca: Vec::new(), // read later, see `Settings::read_files`
             pins: entry.pins.clone(),
-            weight: None,
+            weight: entry.weight,
         },
     )?;
     if entry.ca.is_some() && !settings.transport.is_encrypted() {

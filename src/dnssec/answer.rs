@@ -45,6 +45,7 @@ struct Kept {
     authority: Vec<Record>,
     authority_places: Vec<usize>,
     ttl_cap_s: u32,
+    signed_s: u32,
     wildcard: bool,
     pending: bool,
 }
@@ -53,6 +54,12 @@ impl Kept {
     fn weigh(&mut self, reason: Reason) {
         let verdict = std::mem::replace(&mut self.verdict, Verdict::Secure);
         self.verdict = verdict.and(Verdict::from_reason(reason));
+    }
+
+    /// The whole lives no longer than this part.
+    fn cap(&mut self, validated: &Validated) {
+        self.ttl_cap_s = self.ttl_cap_s.min(validated.ttl_cap_s);
+        self.signed_s = self.signed_s.min(validated.remaining_s);
     }
 }
 
@@ -72,6 +79,7 @@ impl Validation {
             authority: Vec::new(),
             authority_places: Vec::new(),
             ttl_cap_s: u32::MAX,
+            signed_s: u32::MAX,
             wildcard: false,
             pending: false,
         };
@@ -106,6 +114,7 @@ impl Validation {
             answer: kept.answer,
             authority: kept.authority,
             ttl_cap_s: kept.ttl_cap_s,
+            signed_s: kept.signed_s,
             next,
             wildcard: kept.wildcard,
             learned: Vec::new(),
@@ -145,7 +154,7 @@ impl Validation {
                 kept.answer.extend(link.synthesized);
             }
             Some(Trust::Secure(validated, zone)) => {
-                kept.ttl_cap_s = kept.ttl_cap_s.min(validated.ttl_cap_s);
+                kept.cap(&validated);
                 push_set(&mut kept.answer, set, &validated, &zone.zone);
                 if let Some(mut record) = link.synthesized {
                     record.ttl_s = record.ttl_s.min(validated.ttl_cap_s);
@@ -250,7 +259,7 @@ impl Validation {
             let Some(validated) = validated else {
                 continue;
             };
-            kept.ttl_cap_s = kept.ttl_cap_s.min(validated.ttl_cap_s);
+            kept.cap(validated);
             if !kept.authority_places.contains(&place) {
                 kept.authority_places.push(place);
                 push_set(&mut kept.authority, set, validated, &gathered.zone);

@@ -56,6 +56,8 @@ pub struct Judged {
     pub authority: Vec<Record>,
     /// The most seconds the whole may be kept: no signature used expires earlier.
     pub ttl_cap_s: u32,
+    /// For how many seconds all signatures used are valid still, whatever the TTLs.
+    pub signed_s: u32,
     /// The answer ends in an alias to this name, and the response says nothing about it: ask for
     /// it, validate that by itself, and append it. The weaker verdict counts.
     pub next: Option<Name>,
@@ -256,6 +258,7 @@ impl Judged {
             answer: Vec::new(),
             authority: Vec::new(),
             ttl_cap_s: 0,
+            signed_s: 0,
             next: None,
             wildcard: false,
             learned: Vec::new(),

@@ -18,6 +18,7 @@ mod doh;
 mod doq;
 mod https;
 mod https3;
+mod place;
 mod quic;
 mod records;
 mod serve;
@@ -32,6 +33,7 @@ mod tests;
 pub use bind::{BindError, Bound, WorkerSockets, bind};
 pub use connections::Connections;
 pub use doh::{Rejection, Request, body_query, doh_request};
+pub use place::{Place, Protocol};
 pub use serve::{DRAIN_MAX, Shared, serve};
 pub use settings::{Patience, Settings};
 

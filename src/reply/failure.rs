@@ -42,6 +42,21 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether an answer from before may stand in for the one that could not be had (RFC 8767,
+    /// section 4). Not when what was had is bogus: nobody shall keep old data alive by forging new.
+    #[must_use]
+    pub fn spares_old_answer(&self) -> bool {
+        match self {
+            Self::Overloaded(_)
+            | Self::Unreachable
+            | Self::Network(_)
+            | Self::Upstream(_)
+            | Self::Indeterminate(_)
+            | Self::Internal => true,
+            Self::NotAllowed | Self::Bogus(_) | Self::Clock(_) | Self::Sentinel => false,
+        }
+    }
+
     /// The rcode the client gets.
     #[must_use]
     pub fn rcode(&self) -> u16 {

@@ -3,7 +3,8 @@
 //!
 //! Every octet a client gets is written here, hit and miss alike. The room does not know where an
 //! answer came from. RFC 1035, RFC 6891, RFC 6840 sections 5.7 and 5.8 (AD), RFC 7828 (keep-alive),
-//! RFC 7830 and 8467 (padding), RFC 7873 and 9018 (cookies), RFC 8914 (extended errors).
+//! RFC 7830 and 8467 (padding), RFC 7873 and 9018 (cookies), RFC 8767 (stale answers), RFC 8914
+//! (extended errors).
 
 mod cookie;
 mod failure;
@@ -19,7 +20,7 @@ use crate::{
     clock::Now,
     entropy,
     handler::{Answer, Client, Transport, UDP_REPLY_MAX_OCTETS},
-    wire::{Edns, Fault, HEADER_OCTETS, MESSAGE_MAX_OCTETS, Query, option, rtype},
+    wire::{Edns, Fault, HEADER_OCTETS, MESSAGE_MAX_OCTETS, Query, option, rcode, rtype},
 };
 
 /// UDP replies to clients without EDNS (RFC 1035, section 4.2.1).
@@ -56,15 +57,37 @@ impl Settings {
     }
 }
 
+/// The extended errors of such an answer (RFC 8914, sections 4.4 and 4.20).
+const STALE_ANSWER: u16 = 3;
+const STALE_NXDOMAIN: u16 = 19;
+/// The TTL of records that are given out beyond their time, seconds (RFC 8767, section 4).
+const STALE_TTL_S: u32 = 30;
+/// What clients are told of an answer beyond its time.
+const STALE_TEXT: &str = "no upstream resolver gave a fresh answer in time";
+
 /// The variable part of a reply.
 #[derive(Clone, Copy, Debug, Default)]
 struct Content<'a> {
     rcode: u16,
     secure: bool,
     form: Form<'a>,
-    /// Taken off every TTL, seconds.
-    age_s: u32,
+    ttls: Ttls,
     extended_error: Option<(u16, &'a str)>,
+}
+
+/// What becomes of the TTLs of the records.
+#[derive(Clone, Copy, Debug)]
+enum Ttls {
+    /// So many seconds are taken off.
+    Aged(u32),
+    /// All are this, seconds.
+    All(u32),
+}
+
+impl Default for Ttls {
+    fn default() -> Self {
+        Self::Aged(0)
+    }
 }
 
 /// Appends the reply made of a stored answer to `out`.
@@ -81,7 +104,7 @@ pub fn answer(
         rcode: u16::from(entry.rcode()),
         secure: entry.is_secure(),
         form: entry.form(query.dnssec_ok()),
-        age_s,
+        ttls: Ttls::Aged(age_s),
         extended_error: entry.extended_error(),
     };
     write(settings, query, client, &content, now, out);
@@ -90,6 +113,32 @@ pub fn answer(
         None => entry.ttl_s().saturating_sub(age_s),
     };
     Answer { ttl_s }
+}
+
+/// Appends the reply made of a stored answer beyond its time to `out`, and says so (RFC 8767). It is
+/// called authentic only while its signatures are valid.
+pub fn stale(
+    settings: &Settings,
+    query: &Query<'_>,
+    client: &Client,
+    entry: &Entry<'_>,
+    now: &Now,
+    out: &mut Vec<u8>,
+) -> Answer {
+    let code = if u16::from(entry.rcode()) == rcode::NXDOMAIN {
+        STALE_NXDOMAIN
+    } else {
+        STALE_ANSWER
+    };
+    let content = Content {
+        rcode: u16::from(entry.rcode()),
+        secure: entry.is_secure() && entry.is_signed_for(STALE_TTL_S, now.uptime_s),
+        form: entry.form(query.dnssec_ok()),
+        ttls: Ttls::All(STALE_TTL_S),
+        extended_error: Some((code, STALE_TEXT)),
+    };
+    write(settings, query, client, &content, now, out);
+    Answer { ttl_s: STALE_TTL_S }
 }
 
 /// Appends a reply without records that says what failed to `out`.
@@ -189,9 +238,19 @@ fn write(
 
     let records_at = out.len();
     out.extend_from_slice(form.records);
-    if content.age_s > 0 {
-        for offset in form.ttl_offsets() {
-            age(out, records_at + offset, content.age_s);
+    match content.ttls {
+        Ttls::Aged(0) => {}
+        Ttls::Aged(age_s) => {
+            for offset in form.ttl_offsets() {
+                set_ttl(out, records_at + offset, |ttl_s| {
+                    ttl_s.saturating_sub(age_s)
+                });
+            }
+        }
+        Ttls::All(all_s) => {
+            for offset in form.ttl_offsets() {
+                set_ttl(out, records_at + offset, |_| all_s);
+            }
         }
     }
     if let Some(options) = options {
@@ -199,12 +258,10 @@ fn write(
     }
 }
 
-/// Takes `age_s` off the TTL at `at`; no TTL goes below zero.
-fn age(out: &mut [u8], at: usize, age_s: u32) {
+/// Replaces the TTL at `at`.
+fn set_ttl(out: &mut [u8], at: usize, new_s: impl FnOnce(u32) -> u32) {
     if let Some(field) = out.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<4>) {
-        *field = u32::from_be_bytes(*field)
-            .saturating_sub(age_s)
-            .to_be_bytes();
+        *field = new_s(u32::from_be_bytes(*field)).to_be_bytes();
     }
 }
 

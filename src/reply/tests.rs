@@ -46,6 +46,7 @@ fn stored(count: u16, secure: bool, stored_s: u32) -> Stored {
         rcode: 0,
         ttl_s: 300,
         secure,
+        signed_s: 0,
         failure: None,
         extended_error: None,
         with_dnssec: &records,

@@ -9,6 +9,12 @@ pub struct Counters {
     pub queries: PerTransport,
     /// Queries answered from the cache.
     pub hits: Counter,
+    /// Queries answered with what had expired, for want of a fresh answer.
+    pub stale: Counter,
+    /// Refreshes begun behind such an answer.
+    pub refreshes: Counter,
+    /// Flights that brought nothing to replace an old answer with.
+    pub refresh_failures: Counter,
     /// Questions asked of upstreams, retries not counted.
     pub exchanges: Counter,
     /// Judged answers by verdict, links of one chain of aliases each by itself.

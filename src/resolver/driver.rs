@@ -17,6 +17,7 @@ use super::{
     Shared,
     clock::{self, Ruling},
     fetch::Fetcher,
+    local,
     scrub::{ALIASES_MAX, scrub},
     validate,
 };
@@ -42,6 +43,8 @@ pub(super) struct Found {
     pub(super) secure: bool,
     /// The most seconds it may be kept.
     pub(super) ttl_cap_s: Option<u32>,
+    /// For how many seconds the signatures that prove it are valid.
+    pub(super) signed_s: Option<u32>,
     /// What a client may want to know about an answer that is not secure.
     pub(super) extended_error: Option<ExtendedError>,
 }
@@ -84,9 +87,10 @@ impl<U: Exchange> Driver<U> {
         let mut followed = vec![question.name.clone()];
         let mut aliases = 0;
         loop {
-            let link = match dnssec {
-                Some(settings) => self.judged(&asked, settings).await?,
-                None => self.unjudged(&asked).await?,
+            let link = match (self.here(&asked), dnssec) {
+                (Some(link), _) => link,
+                (None, Some(settings)) => self.judged(&asked, settings).await?,
+                (None, None) => self.unjudged(&asked).await?,
             };
             aliases += link.aliases;
             whole.take(link.found);
@@ -107,6 +111,24 @@ impl<U: Exchange> Driver<U> {
             followed.push(next.clone());
             asked.name = next;
         }
+    }
+
+    /// What is answered without upstreams: special-use names that an alias leads to leak no more than
+    /// those that are asked for.
+    fn here(&self, question: &Question) -> Option<Link> {
+        let local = self.shared.names.load().answer(question)?;
+        let extended_error = local::explain(&local);
+        Some(Link {
+            aliases: 0,
+            next: None,
+            found: Found {
+                rcode: local.rcode,
+                answer: local.answer,
+                authority: local.authority,
+                extended_error,
+                ..Found::default()
+            },
+        })
     }
 
     async fn unjudged(&self, question: &Question) -> Result<Link, Failure> {
@@ -143,6 +165,8 @@ impl<U: Exchange> Driver<U> {
                     authority: denied.authority,
                     secure: true,
                     ttl_cap_s: Some(denied.ttl_s),
+                    // They may be valid for longer, which is not known here.
+                    signed_s: Some(denied.ttl_s),
                     ..Found::default()
                 },
             });
@@ -154,6 +178,7 @@ impl<U: Exchange> Driver<U> {
             answer,
             authority,
             ttl_cap_s,
+            signed_s,
             next,
             ..
         } = judged;
@@ -188,6 +213,7 @@ impl<U: Exchange> Driver<U> {
                 authority,
                 secure: verdict == Verdict::Secure,
                 ttl_cap_s: Some(ttl_cap_s),
+                signed_s: Some(signed_s),
                 extended_error,
             },
         })
@@ -208,11 +234,17 @@ impl Found {
             }
         }
         self.secure &= link.secure;
-        self.ttl_cap_s = match (self.ttl_cap_s, link.ttl_cap_s) {
-            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-            (ours, theirs) => ours.or(theirs),
-        };
+        self.ttl_cap_s = shorter(self.ttl_cap_s, link.ttl_cap_s);
+        self.signed_s = shorter(self.signed_s, link.signed_s);
         self.extended_error = self.extended_error.take().or(link.extended_error);
         debug_assert!(self.rcode != rcode::SERVFAIL, "a failure is an Err");
+    }
+}
+
+/// The shorter of two times, of which `None` is endless.
+fn shorter(ours: Option<u32>, theirs: Option<u32>) -> Option<u32> {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+        (ours, theirs) => ours.or(theirs),
     }
 }

@@ -158,6 +158,10 @@ impl<U: Exchange> Exchange for Recorder<U> {
         self.inner.timeout()
     }
 
+    fn is_down(&self, question: &Question) -> bool {
+        self.inner.is_down(question)
+    }
+
     fn count(&self, question: &Question) -> usize {
         self.inner.count(question)
     }

@@ -68,6 +68,7 @@ pub(super) fn pack(
         rcode: u8::try_from(found.rcode).unwrap_or(0),
         ttl_s,
         secure: found.secure,
+        signed_s: found.signed_s.unwrap_or(0),
         failure: None,
         extended_error: found
             .extended_error
@@ -89,7 +90,7 @@ pub(super) fn pack_failure(
 ) -> Option<Stored> {
     // The network may be back any moment, and our own limits are not the name's fault: that says
     // nothing about the name, and is neither remembered nor counted (RFC 9520, section 3).
-    let is_of_name = matches!(failure, Failure::Upstream(_) | Failure::Bogus(_));
+    let is_of_name = is_of_name(failure);
     let before = cache
         .read(key, |entry| {
             let recent = entry.age_s(now_s) <= entry.ttl_s().saturating_add(FAILURE_MAX_S);
@@ -113,6 +114,7 @@ pub(super) fn pack_failure(
         rcode: u8::try_from(failure.rcode()).unwrap_or(2),
         ttl_s,
         secure: false,
+        signed_s: 0,
         failure: Some(count),
         extended_error: Some((error.code, &error.text)),
         with_dnssec: &nothing,
@@ -121,8 +123,13 @@ pub(super) fn pack_failure(
     Stored::pack(key, &fill, now_s)
 }
 
+/// Whether a failure says something about the name.
+pub(super) fn is_of_name(failure: &Failure) -> bool {
+    matches!(failure, Failure::Upstream(_) | Failure::Bogus(_))
+}
+
 /// [`FAILURE_S`], doubled `times` times.
-fn doubled(times: u8) -> u32 {
+pub(super) fn doubled(times: u8) -> u32 {
     FAILURE_S.checked_shl(u32::from(times)).unwrap_or(u32::MAX)
 }
 

@@ -78,6 +78,19 @@ impl<T> Flights<T> {
         Ok((Some(flight), receiver))
     }
 
+    /// Begins a flight for `key` that nobody waits for; `None` when there is one, or no room.
+    pub(super) fn begin(self: &Arc<Self>, key: &[u8]) -> Option<Flight<T>> {
+        let mut shard = self.shard(key);
+        if shard.contains_key(key) || shard.len() >= FLIGHTS_PER_SHARD_MAX {
+            return None;
+        }
+        shard.insert(Box::from(key), Passengers::new());
+        Some(Flight {
+            flights: Arc::clone(self),
+            key: Box::from(key),
+        })
+    }
+
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard<T>> {
         let at = usize::try_from(self.hasher.hash_one(key)).unwrap_or(usize::MAX) % SHARDS;
         let shard = self.shards.get(at).or(self.shards.first());

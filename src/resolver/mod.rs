@@ -17,16 +17,19 @@ mod fill;
 mod flights;
 mod local;
 mod scrub;
+mod stale;
 #[cfg(test)]
 mod tests;
 mod validate;
 
 use std::{
     net::IpAddr,
+    pin::pin,
     sync::{Arc, PoisonError, RwLock, atomic::AtomicUsize},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::time::timeout;
 
 use crate::{
     access::{Access, Admission, Place, Waiting},
@@ -34,6 +37,7 @@ use crate::{
     clock::Now,
     dnssec::{self, Gaps, KeyCache},
     handler::{Answer, Attempt, Client, Handler},
+    names,
     reply::{self, Failure},
     upstream::Exchange,
     wire::{Name, Query, rtype},
@@ -45,6 +49,7 @@ pub use counters::{Counters, PerTransport};
 use driver::{Driver, EXCHANGES_MAX, EXCHANGES_VALIDATED_MAX};
 use fetch::{Fetcher, Outcome};
 use flights::{Flight, Flights};
+use stale::{Behind, CLIENT_WAIT, Known, Past};
 
 /// What the workers of one process share.
 #[derive(Debug)]
@@ -67,8 +72,12 @@ pub struct Shared {
     gaps: RwLock<Gaps>,
     /// Where it failed just now.
     broken: Broken,
+    /// Refreshes under way behind stale answers.
+    refreshing: Arc<AtomicUsize>,
     /// The validator's settings; `None` when validation is switched off.
     dnssec: ArcSwapOption<dnssec::Settings>,
+    /// The names that are answered here.
+    names: ArcSwap<names::Settings>,
     /// Held to store an answer, and alone to change how answers are judged.
     judging: RwLock<()>,
     /// Whether answers can be judged by the clock.
@@ -99,7 +108,9 @@ impl Shared {
             keys: RwLock::default(),
             gaps: RwLock::default(),
             broken: Broken::default(),
+            refreshing: Arc::default(),
             dnssec: ArcSwapOption::from_pointee(dnssec),
+            names: ArcSwap::default(),
             judging: RwLock::default(),
             gated: None,
             now: Now::read,
@@ -126,10 +137,9 @@ impl Shared {
         self.flush(&Name::root());
     }
 
-    /// Whether answers are validated.
-    #[must_use]
-    pub fn validates(&self) -> bool {
-        self.dnssec.load().is_some()
+    /// The settings by which all answers in the cache were judged; `None` when none is.
+    pub fn dnssec_settings(&self) -> Option<Arc<dnssec::Settings>> {
+        self.dnssec.load_full()
     }
 
     /// Whether these are the settings that answers are judged by now.
@@ -162,6 +172,14 @@ impl Shared {
         self.cache.remove_zone(name);
     }
 
+    /// Answers these names here from now on. What upstreams said of them is forgotten.
+    pub fn apply_names(&self, settings: names::Settings) {
+        if **self.names.load() != settings {
+            self.names.store(Arc::new(settings));
+            self.flush(&Name::root());
+        }
+    }
+
     /// Takes new bounds for the times answers are kept; the cache's size stays.
     pub fn apply_cache_settings(&self, settings: cache::Settings) {
         self.cache_settings.store(Arc::new(settings));
@@ -182,6 +200,8 @@ pub struct Pending {
     client: Client,
     now: Now,
     place: Place,
+    /// Whether there is a stale answer for the case that no fresh one comes.
+    has_stale: bool,
 }
 
 impl<U: Exchange> Resolver<U> {
@@ -219,7 +239,13 @@ impl<U: Exchange> Resolver<U> {
 
     /// Flies for everybody who asks the question of `query`. The flight is a task of its own: it
     /// goes on for the others, and for the cache, when the client that started it leaves.
-    fn take_off(&self, flight: Flight<Arc<Stored>>, query: &Query<'_>, now: Now) {
+    fn take_off(
+        &self,
+        flight: Flight<Arc<Stored>>,
+        query: &Query<'_>,
+        behind: Option<Behind>,
+        now: Now,
+    ) {
         let upstreams = self.upstreams.load_full();
         let shared = Arc::clone(&self.shared);
         let mut in_force = shared.dnssec.load_full();
@@ -248,6 +274,7 @@ impl<U: Exchange> Resolver<U> {
         let question = query.question();
         let key: Box<[u8]> = Box::from(query.key());
         tokio::spawn(async move {
+            let _behind = behind;
             let mut driver = driver;
             let mut found = driver.resolve(&question).await;
             // What was judged by settings that hold no longer is judged again, once.
@@ -263,37 +290,53 @@ impl<U: Exchange> Resolver<U> {
                     Failure::Upstream("the answer is larger than a message".to_owned())
                 })
             });
+            let settings = in_force.as_ref();
             let stored = match packed {
-                Ok(stored) => Some(stored),
+                Ok(stored) => {
+                    if stored.entry().ttl_s() > 0 {
+                        shared.keep(&stored, settings);
+                    } else {
+                        // What is not to be kept must not leave older data behind.
+                        shared.cache.remove(&key);
+                    }
+                    Some(stored)
+                }
                 Err(failure) => {
-                    shared.counters.failures.add();
-                    fill::pack_failure(&shared.cache, &key, &failure, now_s)
+                    let stored = fill::pack_failure(&shared.cache, &key, &failure, now_s);
+                    if let Some(stored) = &stored {
+                        let is_down = driver.fetcher.upstreams.is_down(&question);
+                        shared.keep_failure(stored, &failure, is_down, settings, now_s);
+                    }
+                    stored
                 }
             };
             // Nothing to land is impossible but for a key beyond all bounds; those who wait learn
             // it by the flight's end.
             if let Some(stored) = stored {
-                if stored.entry().ttl_s() > 0 {
-                    shared.keep(&stored, in_force.as_ref());
-                }
                 flight.land(&Arc::new(stored));
             }
         });
     }
 
-    /// The fresh entry for `query`, handed to `read`.
+    /// What the cache has for `query`; a fresh entry is handed to `read`.
     fn recall<R>(
         &self,
         query: &Query<'_>,
         now: &Now,
         read: impl FnOnce(&cache::Entry<'_>) -> R,
-    ) -> Option<R> {
-        self.shared
-            .cache
-            .read(query.key(), |entry| {
-                entry.is_fresh(now.uptime_s).then(|| read(&entry))
-            })
-            .flatten()
+    ) -> Known<R> {
+        let shared = &*self.shared;
+        let known = shared.cache.read(query.key(), |entry| {
+            if entry.is_fresh(now.uptime_s) {
+                return Known::Fresh(read(&entry));
+            }
+            let serve_stale_s = shared.cache_settings.load().serve_stale_s;
+            if entry.is_stale(now.uptime_s, serve_stale_s) {
+                return Known::Stale(Past::of(&entry, now.uptime_s));
+            }
+            Known::Nothing
+        });
+        known.unwrap_or(Known::Nothing)
     }
 
     async fn wait(&self, query: &Query<'_>, now: Now) -> Result<Arc<Stored>, Failure> {
@@ -313,7 +356,7 @@ impl<U: Exchange> Resolver<U> {
                 .flatten();
             match known {
                 Some(stored) => flight.land(&Arc::new(stored)),
-                None => self.take_off(flight, query, now),
+                None => self.take_off(flight, query, None, now),
             }
         }
         landed.await.map_err(|_| Failure::Internal)
@@ -351,21 +394,36 @@ impl<U: Exchange> Handler for Resolver<U> {
         if matches!(query.qtype(), rtype::ANY | rtype::RRSIG | rtype::SIG) {
             return Attempt::Answered(local::any(&shared.reply, &query, client, &now, out));
         }
-        let hit = self.recall(&query, &now, |entry| {
+        let known = self.recall(&query, &now, |entry| {
             reply::answer(&shared.reply, &query, client, entry, &now, out)
         });
-        if let Some(answer) = hit {
+        if let Known::Fresh(answer) = known {
             shared.counters.hits.add();
             return Attempt::Answered(answer);
         }
+        if let Some(found) = shared.names.load().answer(&query.question()) {
+            let answer = local::special(&shared.reply, &query, client, &found, &now, out);
+            return Attempt::Answered(answer);
+        }
+        let has_stale = match known {
+            Known::Stale(past) => match self.stale_at_once(&query, client, past, &now, out) {
+                Some(answer) => return Attempt::Answered(answer),
+                None => true,
+            },
+            Known::Fresh(_) | Known::Nothing => false,
+        };
         match shared.waiting.enter(client.address.ip()) {
             Ok(place) => Attempt::Pending(Pending {
                 octets: Box::from(octets),
                 client: *client,
                 now,
                 place,
+                has_stale,
             }),
-            Err(bound) => self.refuse(&query, client, &Failure::Overloaded(bound), &now, out),
+            Err(bound) => match self.answer_even_stale(&query, client, &now, out) {
+                Some(answer) => Attempt::Answered(answer),
+                None => self.refuse(&query, client, &Failure::Overloaded(bound), &now, out),
+            },
         }
     }
 
@@ -375,12 +433,32 @@ impl<U: Exchange> Handler for Resolver<U> {
             client,
             now,
             place,
+            has_stale,
         } = pending;
         // It was read once already, so this cannot fail; if it did, no reply is the right one.
         let Ok(query) = Query::peek(&octets) else {
             return Answer::default();
         };
-        let landed = self.wait(&query, now).await;
+        let mut wait = pin!(self.wait(&query, now));
+        let in_time = if has_stale {
+            timeout(CLIENT_WAIT, wait.as_mut()).await.ok()
+        } else {
+            Some(wait.as_mut().await)
+        };
+        let failed = match &in_time {
+            Some(Ok(stored)) => stored.entry().failure().is_some(),
+            Some(Err(_)) | None => true,
+        };
+        if failed
+            && let Some(answer) = self.answer_even_stale(&query, &client, &self.shared.now(), out)
+        {
+            return answer;
+        }
+        let landed = match in_time {
+            Some(landed) => landed,
+            // The stale answer is gone meanwhile.
+            None => wait.await,
+        };
         drop(place);
         let now = self.shared.now();
         let reply = &self.shared.reply;
@@ -395,8 +473,11 @@ impl<U: Exchange> Handler for Resolver<U> {
         let Ok(query) = Query::peek(&octets) else {
             return Answer::default();
         };
-        let failure = Failure::Overloaded("too many queries are waiting for upstreams");
         let now = self.shared.now();
+        if let Some(answer) = self.answer_even_stale(&query, &client, &now, out) {
+            return answer;
+        }
+        let failure = Failure::Overloaded("too many queries are waiting for upstreams");
         reply::failure(&self.shared.reply, &query, &client, &failure, &now, out)
     }
 }

@@ -59,6 +59,10 @@ impl Exchange for Script {
         1
     }
 
+    fn is_down(&self, _: &Question) -> bool {
+        false
+    }
+
     fn incomplete(&self, _: &str) {}
 
     async fn exchange(

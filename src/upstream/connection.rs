@@ -319,13 +319,12 @@ impl Connection {
         self.outstanding.fetch_add(1, Ordering::Relaxed);
         let _leave = Leave(&self.outstanding);
         let began = clock::instant();
-        let outcome = self.ask(question).await;
-        if outcome.is_ok() {
-            let ms = u64::try_from((clock::instant() - began).as_millis());
-            self.fastest_ms
-                .fetch_min(ms.unwrap_or(NO_ANSWER_YET), Ordering::Relaxed);
-        }
-        outcome
+        let mut received = self.ask(question).await?;
+        received.took = clock::instant() - began;
+        let ms = u64::try_from(received.took.as_millis());
+        self.fastest_ms
+            .fetch_min(ms.unwrap_or(NO_ANSWER_YET), Ordering::Relaxed);
+        Ok(received)
     }
 
     async fn ask(&self, question: &Question) -> Result<Received, Failure> {

@@ -223,13 +223,13 @@ impl Failure {
         matches!(self, Self::Send(_) | Self::Lost(_))
     }
 
-    /// Whether this alone says something about the upstream's health. Our own full queue or want
-    /// of file descriptors does not; neither does one name that takes a live upstream long.
+    /// Whether this alone says that the upstream is down. Our own full queue or want of file
+    /// descriptors does not; neither does what may be of the name that was asked for.
     pub(super) fn is_of_upstream(&self) -> bool {
         match self {
-            Self::Busy | Self::Timeout => false,
+            Self::Busy => false,
             Self::Connect { source, .. } | Self::Send(source) => !is_own_want(source),
-            _ => true,
+            _ => self.class() != Class::Answerless,
         }
     }
 }

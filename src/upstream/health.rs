@@ -1,55 +1,250 @@
-//! Whether an upstream is up, as far as the last exchanges tell.
+//! What the last exchanges tell about an upstream: whether it is up, how fast and how reliable.
+//!
+//! Shared by all workers, so that what one learns all know, and a change is logged once. The
+//! machines inside are pure; this file joins them, counts, and says what changed.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    fmt::Display,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use super::error::Failure;
-use crate::wire::Name;
+use tokio::sync::{Notify, futures::Notified};
 
-/// How long an upstream that just failed is tried last.
-const PENALTY_MIN: Duration = Duration::from_secs(2);
-/// The longest an upstream is tried last; each failure after a penalty doubles it.
-const PENALTY_MAX: Duration = Duration::from_secs(60);
+use super::{
+    SILENT_AFTER, breaker::Breaker, error::Failure, estimate::Estimate, strategy::Standing,
+};
+use crate::{
+    entropy,
+    wire::{Name, Question},
+};
 
-/// How long an upstream that leaves DNSSEC records out is tried last.
+/// How long an upstream that leaves DNSSEC records out is tried after the others.
 const INCOMPLETE_FOR: Duration = Duration::from_secs(600);
+/// How many names must have gone unanswered, one after the other with no answer between, that
+/// another upstream answered. One or two may be the fault of the zone's own servers.
+const STRIKES_MAX: usize = 3;
+/// The weight of one exchange in the share of those that failed.
+const LOSS_GAIN: f32 = 1.0 / 16.0;
+/// An answer is never late before this: a duplicate costs more than so small a wait.
+const LATE_MIN: Duration = Duration::from_millis(50);
+/// When an answer is late while too few came to know the upstream's habits.
+const LATE_DEFAULT: Duration = Duration::from_millis(300);
+/// An answer that has taken so long is late whatever the habits: a fresh start elsewhere can still
+/// answer within a stub's patience.
+const LATE_MAX: Duration = Duration::from_millis(1500);
+/// The least time a probe of a suspected upstream has to be heard, for the sake of slow lines.
+const SUSPICION_MIN: Duration = Duration::from_millis(250);
+/// The time a probe of an upstream that is down has: a handshake over a slow line fits.
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+/// Without questions for so long there is nobody to probe for.
+const WANTED_FOR: Duration = Duration::from_secs(60);
+/// What is kept of an error's text, part of which the upstream may have written.
+const ERROR_MAX_CHARS: usize = 200;
 
-/// How many names must have timed out, one after the other with no answer between, before a live
-/// upstream counts as down. One or two may be slow by themselves, with all who ask below them.
-const TIMEOUTS_MAX: usize = 3;
-
-/// The health of one upstream, shared by all workers, so that a change is logged once.
+/// The health of one upstream.
 #[derive(Debug)]
 pub(super) struct Health {
     name: String,
     state: Mutex<State>,
+    /// Whether a task probes it, on whichever worker.
+    watched: AtomicBool,
+    /// Whether it is asked something only to time the answer.
+    measured: AtomicBool,
+    /// Tells exchanges that wait for it that it is down.
+    down: Notify,
+    /// Tells the task that probes it to look again.
+    look: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    /// Set while the upstream is down: until when it is tried last, and how long that was.
-    down: Option<(Instant, Duration)>,
-    /// Set once the upstream was caught leaving signatures out: until when it is tried last.
+    breaker: Breaker,
+    estimate: Estimate,
+    /// The share of exchanges that failed of late, 0 to 1.
+    loss: f32,
+    exchanges: u64,
+    failures: u64,
+    last_error: Option<String>,
+    /// Set once it was caught leaving signatures out: until when it is tried after the others.
     incomplete: Option<Instant>,
-    /// Different names that timed out since the last answer, fewer than [`TIMEOUTS_MAX`].
-    timed_out: Vec<Name>,
+    /// Different names it left unanswered and another upstream answered, since its last answer;
+    /// fewer than [`STRIKES_MAX`].
+    strikes: Vec<Name>,
+    /// Where it failed, when it failed at questions and not altogether: the probe to pass.
+    failed_at: Option<Question>,
+    /// When it was last among those to choose from.
+    wanted_at: Option<Instant>,
+}
+
+/// What a choice among upstreams is made from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) standing: Standing,
+    /// What an answer takes, losses included; `None` before the first answer.
+    pub(super) cost: Option<Duration>,
+    pub(super) deviation: Duration,
+    pub(super) samples: u32,
+    /// When an answer was last timed.
+    pub(super) timed_at: Option<Instant>,
+    /// After which time an answer is later than nearly all before.
+    pub(super) late_after: Duration,
+    /// After which time without anything heard something is wrong.
+    pub(super) silent_after: Duration,
+    /// Whether a probe should be under way and is not.
+    pub(super) needs_watch: bool,
+}
+
+/// A probe that is to be made.
+#[derive(Clone, Debug)]
+pub(super) struct DueProbe {
+    pub(super) at: Instant,
+    /// What must be answered; `None` when any response shows that the upstream is back.
+    pub(super) question: Option<Question>,
+    /// How long it may take.
+    pub(super) patience: Duration,
+}
+
+/// Numbers for people.
+#[derive(Clone, Debug)]
+pub(super) struct Report {
+    pub(super) standing: Standing,
+    pub(super) rtt: Option<Duration>,
+    pub(super) tail: Option<Duration>,
+    pub(super) loss: f32,
+    pub(super) exchanges: u64,
+    pub(super) failures: u64,
+    pub(super) last_error: Option<String>,
 }
 
 impl Health {
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                breaker: Breaker::default(),
+                estimate: Estimate::new(),
+                loss: 0.0,
+                exchanges: 0,
+                failures: 0,
+                last_error: None,
+                incomplete: None,
+                strikes: Vec::new(),
+                failed_at: None,
+                wanted_at: None,
+            }),
+            watched: AtomicBool::new(false),
+            measured: AtomicBool::new(false),
+            down: Notify::new(),
+            look: Notify::new(),
         }
     }
 
-    /// Whether the upstream is to be tried after the others.
-    pub(super) fn is_penalised(&self, now: Instant) -> bool {
+    /// What to choose by now. Takes note that there is somebody who asks.
+    pub(super) fn facts(&self, now: Instant) -> Facts {
+        let mut state = self.lock();
+        state.wanted_at = Some(now);
+        let standing = state.standing(now);
+        let needs_probe = state.breaker.probe_at(now, false).is_some();
+        let late_after = state.late_after();
+        Facts {
+            standing,
+            cost: state
+                .estimate
+                .smoothed()
+                .map(|time| time + SILENT_AFTER.mul_f32(state.loss)),
+            deviation: state.estimate.deviation(),
+            samples: state.estimate.samples(),
+            timed_at: state.estimate.last_at(),
+            late_after,
+            silent_after: (late_after * 2).clamp(SILENT_AFTER, LATE_MAX),
+            needs_watch: needs_probe && !self.watched.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether it is down and probes keep looking after it, so that this is no old news.
+    pub(super) fn is_down(&self) -> bool {
+        self.watched.load(Ordering::Relaxed) && self.lock().breaker.is_open()
+    }
+
+    /// A question is put to it.
+    pub(super) fn asked(&self) {
+        let mut state = self.lock();
+        state.exchanges = state.exchanges.wrapping_add(1);
+    }
+
+    /// An exchange gave a good answer; it took so long since it was sent.
+    pub(super) fn answered(&self, now: Instant, took: Duration) {
+        let mut state = self.lock();
+        state.estimate.answered(now, took);
+        state.lose(0.0);
+        state.strikes.clear();
+        state.failed_at = None;
+        self.up(state);
+    }
+
+    /// An answer came whose rcode says that the upstream could not or would not; it lives. That is
+    /// no better than before when it went down for such answers.
+    pub(super) fn refused(&self) {
         let state = self.lock();
-        let down = state.down.is_some_and(|(until, _)| now < until);
-        down || state.incomplete.is_some_and(|until| now < until)
+        if state.failed_at.is_none() {
+            self.up(state);
+        }
+    }
+
+    /// Nobody waited for its answer any more, after so long.
+    pub(super) fn cut_short(&self, waited: Duration) {
+        self.lock().estimate.cut_short(waited);
+    }
+
+    /// An answer is later than nearly all and nothing was heard since the question was put.
+    pub(super) fn late(&self) {
+        if self.lock().breaker.late() {
+            self.look.notify_waiters();
+        }
+    }
+
+    /// An exchange failed.
+    pub(super) fn failed(&self, now: Instant, failure: &Failure) {
+        let mut state = self.lock();
+        state.note(failure);
+        if failure.is_of_upstream() {
+            state.failed_at = None;
+            if state.breaker.failed(now, chance()) {
+                self.opened(state, failure);
+            }
+        }
+    }
+
+    /// A probe had a good answer. One to an easy question shows nothing when it went down for hard
+    /// ones.
+    pub(super) fn passed(&self, was_hard: bool) {
+        let mut state = self.lock();
+        if was_hard || state.failed_at.is_none() {
+            state.failed_at = None;
+            self.up(state);
+        }
+    }
+
+    /// Another upstream answered the question that this one failed at, be it by an rcode, by
+    /// nonsense, or by taking longer. Several names in a row are evidence.
+    pub(super) fn bettered(&self, now: Instant, question: &Question) {
+        let mut state = self.lock();
+        state.lose(1.0);
+        if !state.strikes.contains(&question.name) {
+            state.strikes.push(question.name.clone());
+        }
+        if state.strikes.len() < STRIKES_MAX {
+            return;
+        }
+        state.strikes.clear();
+        if state.breaker.failed(now, chance()) {
+            state.failed_at = Some(question.clone());
+            self.opened(state, &"it leaves questions unanswered that others answer");
+        }
     }
 
     /// An answer lacked signatures or proofs that another upstream gave.
@@ -63,57 +258,143 @@ impl Health {
         }
     }
 
-    /// An exchange succeeded.
-    pub(super) fn succeeded(&self) {
+    /// A probe had no good answer.
+    pub(super) fn probe_failed(&self, now: Instant, failure: &Failure) {
         let mut state = self.lock();
-        state.timed_out.clear();
-        let was_down = state.down.take().is_some();
+        state.note(failure);
+        if state.breaker.probe_failed(now, chance()) {
+            self.opened(state, failure);
+        }
+    }
+
+    /// When the next probe is due, what it must answer, if not just anything, and how long it may
+    /// take. `None` when none is needed: the upstream is up, or nobody asks.
+    pub(super) fn probe(&self, now: Instant, nobody_else: bool) -> Option<DueProbe> {
+        let state = self.lock();
+        let wanted = state
+            .wanted_at
+            .is_some_and(|at| now.saturating_duration_since(at) < WANTED_FOR);
+        let at = state.breaker.probe_at(now, nobody_else)?;
+        let patience = if state.breaker.is_suspected() {
+            (state.late_after() * 2).clamp(SUSPICION_MIN, LATE_MAX)
+        } else {
+            PROBE_PATIENCE
+        };
+        wanted.then(|| DueProbe {
+            at,
+            question: state.failed_at.clone(),
+            patience,
+        })
+    }
+
+    /// Gives it another chance at once: the network is another one.
+    pub(super) fn retry(&self) {
+        self.lock().breaker.retry();
+        self.look.notify_waiters();
+    }
+
+    /// Makes the task that probes it look again.
+    pub(super) fn look_again(&self) {
+        self.look.notify_waiters();
+    }
+
+    /// Waits until [`Health::look_again`].
+    pub(super) fn looked_for(&self) -> Notified<'_> {
+        self.look.notified()
+    }
+
+    /// Waits until it is known to be down.
+    pub(super) fn goes_down(&self) -> Notified<'_> {
+        self.down.notified()
+    }
+
+    /// Takes the duty to probe it; false when another task has it.
+    pub(super) fn begin_watch(&self) -> bool {
+        !self.watched.swap(true, Ordering::Relaxed)
+    }
+
+    /// Gives the duty to probe it back.
+    pub(super) fn end_watch(&self) {
+        self.watched.store(false, Ordering::Relaxed);
+    }
+
+    /// Begins a measurement; false when one is under way.
+    pub(super) fn begin_measuring(&self) -> bool {
+        !self.measured.swap(true, Ordering::Relaxed)
+    }
+
+    /// Ends a measurement.
+    pub(super) fn end_measuring(&self) {
+        self.measured.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn report(&self, now: Instant) -> Report {
+        let state = self.lock();
+        Report {
+            standing: state.standing(now),
+            rtt: state.estimate.smoothed(),
+            tail: state.estimate.tail(),
+            loss: state.loss,
+            exchanges: state.exchanges,
+            failures: state.failures,
+            last_error: state.last_error.clone(),
+        }
+    }
+
+    fn up(&self, mut state: MutexGuard<'_, State>) {
+        let was_down = state.breaker.succeeded();
         drop(state);
         if was_down {
             tracing::info!(upstream = self.name, "upstream is up again");
         }
     }
 
-    /// An exchange failed. Failures within a penalty change nothing: they are of the same outage.
-    pub(super) fn failed(&self, now: Instant, failure: &Failure) {
-        if failure.is_of_upstream() {
-            self.penalise(now, failure);
-        }
-    }
-
-    /// A question for `name` had no answer in time, though the upstream was heard from. That is of
-    /// the upstream only when it happens with several names in a row.
-    pub(super) fn timed_out(&self, now: Instant, name: &Name) {
-        let mut state = self.lock();
-        if !state.timed_out.contains(name) {
-            state.timed_out.push(name.clone());
-        }
-        if state.timed_out.len() >= TIMEOUTS_MAX {
-            state.timed_out.clear();
-            drop(state);
-            self.penalise(now, &Failure::Timeout);
-        }
-    }
-
-    fn penalise(&self, now: Instant, failure: &Failure) {
-        let mut state = self.lock();
-        match state.down {
-            None => {
-                state.down = Some((now + PENALTY_MIN, PENALTY_MIN));
-                drop(state);
-                tracing::warn!(upstream = self.name, reason = %failure, "upstream is down");
-            }
-            Some((until, penalty)) if now >= until => {
-                let penalty = (penalty * 2).min(PENALTY_MAX);
-                state.down = Some((now + penalty, penalty));
-            }
-            Some(_) => {}
-        }
+    fn opened(&self, state: MutexGuard<'_, State>, reason: &dyn Display) {
+        drop(state);
+        self.down.notify_waiters();
+        self.look.notify_waiters();
+        tracing::warn!(upstream = self.name, %reason, "upstream is down");
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    fn standing(&self, now: Instant) -> Standing {
+        if self.breaker.is_open() {
+            Standing::Down
+        } else if self.breaker.is_suspected() {
+            Standing::Suspected
+        } else if self.incomplete.is_some_and(|until| now < until) {
+            Standing::Incomplete
+        } else {
+            Standing::Good
+        }
+    }
+
+    fn late_after(&self) -> Duration {
+        self.estimate
+            .tail()
+            .map_or(LATE_DEFAULT, |tail| tail.clamp(LATE_MIN, LATE_MAX))
+    }
+
+    fn lose(&mut self, lost: f32) {
+        self.loss += LOSS_GAIN * (lost - self.loss);
+    }
+
+    fn note(&mut self, failure: &Failure) {
+        self.failures = self.failures.wrapping_add(1);
+        self.last_error = Some(failure.to_string().chars().take(ERROR_MAX_CHARS).collect());
+        if failure.is_of_upstream() {
+            self.lose(1.0);
+        }
+    }
+}
+
+fn chance() -> u32 {
+    entropy::below(u32::MAX)
 }
 
 #[cfg(test)]
@@ -125,23 +406,18 @@ mod tests {
     use super::*;
     use crate::clock;
 
-    #[test]
-    fn penalties_double_up_to_a_minute_and_end_with_a_success() {
-        let health = Health::new("test");
-        let mut now = clock::instant();
-        assert!(!health.is_penalised(now));
-        for expected_s in [2, 4, 8, 16, 32, 60, 60] {
-            health.failed(now, &Failure::Silent);
-            // More failures in the same outage do not lengthen it.
-            health.failed(now, &Failure::Silent);
-            let expected = Duration::from_secs(expected_s);
-            assert!(health.is_penalised(now + expected.mul_f64(0.999)));
-            assert!(!health.is_penalised(now + expected));
-            now += expected;
+    const MS: Duration = Duration::from_millis(1);
+
+    fn question(name: &str) -> Question {
+        Question {
+            name: Name::parse(name).unwrap(),
+            qtype: 1,
+            qclass: 1,
         }
-        health.succeeded();
-        health.failed(now, &Failure::Silent);
-        assert!(!health.is_penalised(now + Duration::from_secs(2)));
+    }
+
+    fn standing(health: &Health) -> Standing {
+        health.facts(clock::instant()).standing
     }
 
     #[test]
@@ -155,27 +431,111 @@ mod tests {
             let address = (Ipv4Addr::LOCALHOST, 53).into();
             health.failed(now, &Failure::Connect { address, source });
         }
-        assert!(!health.is_penalised(now));
+        assert_eq!(standing(&health), Standing::Good);
         let refused = Arc::new(io::ErrorKind::ConnectionRefused.into());
         health.failed(now, &Failure::Send(refused));
-        assert!(health.is_penalised(now));
+        assert_eq!(standing(&health), Standing::Down);
     }
 
     #[test]
-    fn slow_names_take_an_upstream_down_only_when_there_are_several_in_a_row() {
+    fn questions_that_others_answer_take_an_upstream_down_when_there_are_several_in_a_row() {
         let now = clock::instant();
         let health = Health::new("test");
-        let [a, b, c] = ["a.example", "b.example", "c.example"].map(|it| Name::parse(it).unwrap());
+        let [a, b, c] = ["a.example", "b.example", "c.example"].map(question);
         for _ in 0..10 {
-            health.timed_out(now, &a);
-            health.timed_out(now, &b);
+            health.refused();
+            health.bettered(now, &a);
+            health.bettered(now, &b);
+            health.failed(now, &Failure::Timeout);
+            health.failed(now, &Failure::Status(500));
         }
-        health.failed(now, &Failure::Timeout);
-        health.succeeded();
-        health.timed_out(now, &c);
-        assert!(!health.is_penalised(now));
-        health.timed_out(now, &a);
-        health.timed_out(now, &b);
-        assert!(health.is_penalised(now));
+        health.answered(now, MS);
+        health.bettered(now, &c);
+        assert_eq!(standing(&health), Standing::Good);
+        health.bettered(now, &a);
+        health.bettered(now, &b);
+        assert_eq!(standing(&health), Standing::Down);
+        // It is not enough that it says anything: it must pass where it failed.
+        health.refused();
+        assert_eq!(standing(&health), Standing::Down);
+        assert_eq!(health.probe(now, false).unwrap().question, Some(b));
+        health.answered(now, MS);
+        assert_eq!(standing(&health), Standing::Good);
+    }
+
+    #[test]
+    fn whoever_was_not_reached_is_back_with_any_response() {
+        let now = clock::instant();
+        let health = Health::new("test");
+        health.failed(now, &Failure::Silent);
+        assert_eq!(standing(&health), Standing::Down);
+        assert_eq!(health.probe(now, false).unwrap().question, None);
+        health.refused();
+        assert_eq!(standing(&health), Standing::Good);
+    }
+
+    #[test]
+    fn nobody_is_probed_for_when_nobody_asks() {
+        let now = clock::instant();
+        let health = Health::new("test");
+        health.failed(now, &Failure::Silent);
+        assert!(health.probe(now, false).is_none());
+        assert!(health.facts(now).needs_watch);
+        assert!(health.probe(now, false).is_some());
+        assert!(health.probe(now + WANTED_FOR, false).is_none());
+    }
+
+    #[test]
+    fn being_down_is_news_only_while_somebody_looks_after_it() {
+        let now = clock::instant();
+        let health = Health::new("test");
+        health.failed(now, &Failure::Silent);
+        assert!(!health.is_down());
+        assert!(health.begin_watch());
+        assert!(!health.begin_watch(), "one task at a time");
+        assert!(health.is_down() && !health.facts(now).needs_watch);
+        health.end_watch();
+        assert!(!health.is_down());
+    }
+
+    #[test]
+    fn an_answer_is_late_after_the_upstreams_own_habits() {
+        let now = clock::instant();
+        let late_after = |took: u32| {
+            let health = Health::new("test");
+            for _ in 0..100 {
+                health.answered(now, MS * took);
+            }
+            health.facts(now).late_after
+        };
+        assert_eq!(Health::new("test").facts(now).late_after, LATE_DEFAULT);
+        assert_eq!(late_after(3), LATE_MIN);
+        assert!((MS * 200..MS * 240).contains(&late_after(200)));
+        assert_eq!(late_after(5000), LATE_MAX);
+    }
+
+    #[test]
+    fn losses_cost_time() {
+        let now = clock::instant();
+        let health = Health::new("test");
+        health.answered(now, MS * 20);
+        let before = health.facts(now).cost.unwrap();
+        for _ in 0..3 {
+            health.failed(now, &Failure::Silent);
+        }
+        let after = health.facts(now).cost.unwrap();
+        assert!(after > before + MS * 50, "{after:?}");
+        let report = health.report(now);
+        assert!(report.loss > 0.1 && report.failures == 3);
+        assert_eq!(report.last_error.unwrap(), Failure::Silent.to_string());
+    }
+
+    #[test]
+    fn an_upstream_that_leaves_records_out_comes_back_after_a_time() {
+        let now = clock::instant();
+        let health = Health::new("test");
+        health.incomplete(now);
+        assert_eq!(health.facts(now).standing, Standing::Incomplete);
+        assert_eq!(health.facts(now + INCOMPLETE_FOR).standing, Standing::Good);
     }
 }

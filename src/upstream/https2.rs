@@ -105,10 +105,8 @@ impl Https2 {
                 .release_capacity(chunk.len())
                 .map_err(lost)?;
         }
-        Ok(Received {
-            octets: check_answer(&query, answer)?,
-            age_s: age_s(&head.headers),
-        })
+        let octets = check_answer(&query, answer)?;
+        Ok(Received::aged(octets, age_s(&head.headers)))
     }
 }
 

@@ -89,9 +89,7 @@ impl Https3 {
                 chunk.advance(octets);
             }
         }
-        Ok(Received {
-            octets: https2::check_answer(&query, answer)?,
-            age_s: https2::age_s(head.headers()),
-        })
+        let octets = https2::check_answer(&query, answer)?;
+        Ok(Received::aged(octets, https2::age_s(head.headers())))
     }
 }

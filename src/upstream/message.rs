@@ -2,7 +2,9 @@
 //!
 //! What is sent is made from the question alone, so nothing of the client can leak.
 
-use crate::wire::{HEADER_OCTETS, Question, rtype};
+use std::time::Duration;
+
+use crate::wire::{HEADER_OCTETS, Question, rcode, rtype};
 
 /// The UDP payload size we offer: it fits any IPv6 path unfragmented (DNS flag day 2020).
 pub(super) const UDP_PAYLOAD_OCTETS: u16 = 1232;
@@ -31,12 +33,23 @@ pub(super) struct Received {
     pub(super) octets: Vec<u8>,
     /// How long an HTTP cache on the way has kept it, in seconds.
     pub(super) age_s: u32,
+    /// From the query's sending to the response, the time for connecting not included.
+    pub(super) took: Duration,
 }
 
 impl Received {
     /// A response that no cache on the way can have kept.
     pub(super) const fn fresh(octets: Vec<u8>) -> Self {
-        Self { octets, age_s: 0 }
+        Self::aged(octets, 0)
+    }
+
+    /// A response that a cache may have kept for so long. Whoever knows how long it took says so.
+    pub(super) const fn aged(octets: Vec<u8>, age_s: u32) -> Self {
+        Self {
+            octets,
+            age_s,
+            took: Duration::ZERO,
+        }
     }
 }
 
@@ -167,6 +180,14 @@ pub(super) fn is_truncated(message: &[u8]) -> bool {
 /// The rcode of the header; the OPT record's upper bits are not looked at.
 pub(super) fn rcode(message: &[u8]) -> u16 {
     message.get(3).map_or(0, |flags| u16::from(flags & 0x0f))
+}
+
+/// Whether the rcode says that this upstream could not or would not answer, which another may.
+pub(super) fn is_refusal(message: &[u8]) -> bool {
+    matches!(
+        rcode(message),
+        rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED
+    )
 }
 
 #[cfg(test)]

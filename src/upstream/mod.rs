@@ -6,40 +6,56 @@
 //! secure way. It knows nothing of clients, caching or validation.
 //!
 //! - `url`, `stamp`, `catalogue`: from text to [`UpstreamSettings`].
-//! - `select`: which upstreams are asked, and when the next one is; `health`: which are tried last.
+//! - `select`: the upstreams together; `strategy`: in which order they are tried; `walk`: when the
+//!   next one is asked; `hedge`: how often that may be before the first has failed.
+//! - `health`: what is known of one, made of `breaker` (whether it is up) and `estimate` (how fast
+//!   it is); `probing`: the questions of our own that find out; `status`: the same for people.
+//! - `profile`: one upstream, what workers share of it and what each has of its own.
 //! - `pool`: the connections to one upstream; `connection`: making and using one.
 //! - `udp`, `stream`, `https2`, `https3`, `quic`: one file per way of travelling.
 //! - `message`: the query's octets, and whether a response belongs to it.
 //! - `life`: what counts as a sign of life; `tries`: the budget of one question; `race`: a few
 //!   futures polled together.
+//! - `eyeballs`: in which order addresses are tried.
 //!
-//! RFCs: 1035, 5452, 6891, 7766, 7830, 7858, 8310, 8467, 8484, 9250.
+//! RFCs: 1035, 5452, 6891, 7766, 7830, 7858, 8310, 8305, 8467, 8484, 9250.
 
+mod breaker;
 pub mod catalogue;
 mod connection;
 mod error;
+mod estimate;
+mod eyeballs;
 mod health;
+mod hedge;
 mod https2;
 mod https3;
 mod life;
 mod message;
 mod pool;
+mod probing;
+mod profile;
 mod quic;
 mod race;
 mod routes;
 mod select;
 mod settings;
+mod sockets;
 mod stamp;
+mod status;
+mod strategy;
 mod stream;
 mod tries;
 mod udp;
 mod url;
+mod walk;
 
 pub use connection::DialError;
 pub use error::{Class, ExchangeError, Failure, Stage};
 pub use select::{SetupError, Upstreams};
 pub use settings::{Pin, Route, Settings, Strategy, UpstreamSettings};
 pub use stamp::StampError;
+pub use status::{State, Status};
 pub use udp::SOCKETS_MAX as UDP_SOCKETS_MAX;
 pub use url::{Overrides, UrlError, parse};
 
@@ -73,6 +89,10 @@ pub trait Exchange: Send + Sync + 'static {
 
     /// How many upstreams there are for `question`.
     fn count(&self, question: &Question) -> usize;
+
+    /// Whether every upstream for `question` is known to be down, so that asking would most likely
+    /// only cost time. Cheap; asks nobody.
+    fn is_down(&self, question: &Question) -> bool;
 
     /// Takes note that the upstream called so leaves signatures or proofs out, which another one
     /// gives.

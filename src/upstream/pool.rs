@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,6 +19,7 @@ use super::{
     SILENT_AFTER,
     connection::{Connection, Dial},
     error::Failure,
+    eyeballs::{ADDRESS_STAGGER, Winner},
     life::Life,
     message::Received,
     race::{self, Race},
@@ -33,8 +34,6 @@ const CONNECTIONS_MAX: usize = 4;
 const WAITING_MAX: usize = 4096;
 /// An unused connection is closed after so long. Resolvers close after 10 to 60 s themselves.
 const IDLE: Duration = Duration::from_secs(45);
-/// How long one address may be silent before the next is tried beside it (RFC 8305, section 5).
-const ADDRESS_STAGGER: Duration = Duration::from_millis(250);
 
 /// How much longer a suspicion waits for packets that are here but not read yet.
 const BENEFIT_OF_DOUBT: Duration = Duration::from_millis(20);
@@ -59,8 +58,9 @@ struct Shared {
     state: Mutex<State>,
     /// The number of the next connection.
     next: AtomicU64,
-    /// Where in `addresses` to begin: the one that worked last.
-    preferred: AtomicUsize,
+    winner: Winner,
+    /// Told when the network is another one.
+    network: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -79,7 +79,8 @@ impl Pool {
             life,
             state: Mutex::default(),
             next: AtomicU64::new(1),
-            preferred: AtomicUsize::new(0),
+            winner: Winner::default(),
+            network: watch::channel(()).0,
         }))
     }
 
@@ -91,6 +92,9 @@ impl Pool {
     /// stay silent for minutes. That is a suspicion and no more: the old connection is taken out
     /// of use when the fresh one has answered and the old one still kept silent. A slow path would
     /// otherwise lose a good connection with each query.
+    ///
+    /// When the network changes while the query is under way, it is asked on a fresh connection at
+    /// once; the old one may still answer.
     pub(super) async fn exchange(
         &self,
         question: &Question,
@@ -107,6 +111,7 @@ impl Pool {
         });
         let mut may_repeat = true;
         let mut watching = reused;
+        let mut network = self.0.network.subscribe();
         let suspicion = async {
             sleep(suspicious_after).await;
             // When this process itself was held up, the timer is over before the packets that
@@ -144,6 +149,10 @@ impl Pool {
                     }
                     suspect
                 }
+                Ok(()) = network.changed() => {
+                    watching = false;
+                    tries.take()
+                }
             };
             if repeat {
                 may_repeat = false;
@@ -159,6 +168,16 @@ impl Pool {
                 });
             }
         }
+    }
+
+    /// Takes all connections out of use and tells the queries under way: they belong to a network
+    /// that is no more, or have slept. What was learned of that network is forgotten.
+    pub(super) fn network_changed(&self) {
+        self.0.winner.forget();
+        let old = std::mem::take(&mut self.0.lock().connections);
+        // Their ends may wake others; not under the lock.
+        drop(old);
+        self.0.network.send_replace(());
     }
 
     /// A connection younger than `number` with room for one more exchange, and whether it was kept
@@ -216,7 +235,7 @@ impl Pool {
         let shared = Arc::clone(&self.0);
         let connecting = Connecting(Arc::clone(&self.0));
         tokio::spawn(async move {
-            let result = shared.connect().await;
+            let result = shared.connect_here().await;
             if let Ok(connection) = &result {
                 // The youngest first: it is the one on the present network.
                 let connection = Arc::clone(connection);
@@ -266,13 +285,20 @@ impl Shared {
         }
     }
 
+    /// Connects on the present network: when that changes meanwhile, what was begun is of no use.
+    async fn connect_here(&self) -> Result<Arc<Connection>, Failure> {
+        let mut network = self.network.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                Ok(()) = network.changed() => {}
+                result = self.connect() => return result,
+            }
+        }
+    }
+
     async fn connect(&self) -> Result<Arc<Connection>, Failure> {
-        let preferred = self.preferred.load(Ordering::Relaxed);
-        let (before, from) = self
-            .addresses
-            .split_at_checked(preferred)
-            .unwrap_or((&[], &self.addresses));
-        let order: Vec<SocketAddr> = from.iter().chain(before).copied().collect();
+        let order = self.winner.order(&self.addresses);
         let outcome = race::staggered(order, ADDRESS_STAGGER, |address| async move {
             let life = self.life.connection();
             let kind = self.dial.connect(address, life.clone()).await?;
@@ -281,9 +307,7 @@ impl Shared {
         .await;
         let (address, life, kind) =
             outcome.unwrap_or_else(|| Err(Failure::Lost("there is no address".to_owned())))?;
-        if let Some(at) = self.addresses.iter().position(|known| *known == address) {
-            self.preferred.store(at, Ordering::Relaxed);
-        }
+        self.winner.set(address);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Connection::new(number, life, kind)))
     }

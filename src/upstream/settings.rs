@@ -32,12 +32,35 @@ pub struct Route {
     pub upstreams: Vec<String>,
 }
 
-/// How an upstream is chosen.
+/// How an upstream is chosen. Whatever the strategy, one that is known to be down is asked when
+/// nobody else is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// The first that answers, in the order of the configuration file.
+    /// The one that answers fastest.
     #[default]
+    Fastest,
+    /// The first of the configuration file.
     Ordered,
+    /// One at random for each question, in proportion to the weights.
+    Weighted,
+    /// For each registrable domain always the same operator, so that none sees everything.
+    Spread,
+}
+
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Fastest, Self::Ordered, Self::Weighted, Self::Spread];
+
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Fastest => "fastest",
+            Self::Ordered => "ordered",
+            Self::Weighted => "weighted",
+            Self::Spread => "spread",
+        }
+    }
 }
 
 /// One upstream resolver, checked: nothing here needs a look-up before it can be used.
@@ -60,6 +83,7 @@ pub struct UpstreamSettings {
     /// SHA-256 digests of subject public key infos, one of which the chain's leaf (or, for stamps,
     /// any certificate of the chain by its to-be-signed octets) must have; empty means no pins.
     pub pins: Vec<Pin>,
-    /// Share of the traffic under the strategy `weighted`.
+    /// Share of the traffic under [`Strategy::Weighted`]; 0 for one that is asked when the others
+    /// fail.
     pub weight: u32,
 }

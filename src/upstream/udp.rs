@@ -12,8 +12,7 @@
 //! later, and only if that one is refused as well the exchange ends.
 
 use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -22,25 +21,26 @@ use std::{
 };
 
 use tokio::{
-    net::UdpSocket,
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{Instant, sleep_until},
 };
 
 use super::{
     SILENT_AFTER,
     error::Failure,
+    eyeballs::{ADDRESS_STAGGER, Winner},
     life::Life,
     message::{self, QUERY_CAPACITY_OCTETS, Received, UDP_PAYLOAD_OCTETS},
     pool::Pool,
     race::{self, Race},
+    sockets::Sockets,
     tries::Tries,
 };
 use crate::{clock, entropy, wire::Question};
 
 /// The most sockets one worker has open towards one upstream, fewer where file descriptors are
-/// few. Each query has its own.
-pub const SOCKETS_MAX: usize = 256;
+/// few. Each query has one to itself.
+pub const SOCKETS_MAX: usize = 512;
 /// The most queries that wait for a socket.
 const WAITING_MAX: usize = 4096;
 /// When the same datagram is sent again, counted from the first sending. The gaps grow; the last
@@ -55,31 +55,38 @@ const RESENDS: [Duration; 3] = [
 const REFUSED_GRACE: Duration = Duration::from_millis(250);
 /// Datagrams that do not match before UDP is given up for this query: forgers get few guesses.
 const MISMATCHES_MAX: u32 = 20;
-/// Random ports tried before the kernel chooses one.
-const PORT_DRAWS: u32 = 8;
-/// The first port drawn from; those below are privileged.
-const PORT_FIRST: u16 = 1024;
 /// The most octets taken of one datagram. We offer 1232; a careless upstream may send somewhat more.
 const DATAGRAM_MAX_OCTETS: usize = 4096;
 
-/// The addresses of a plain upstream, each with its TCP connections.
+/// The addresses of a plain upstream.
 pub(super) struct Udp {
-    addresses: Vec<(SocketAddr, Pool)>,
+    addresses: Vec<Way>,
     life: Life,
     sockets_max: usize,
     sockets: Semaphore,
     outstanding: AtomicUsize,
+    winner: Winner,
+    /// Told when the network is another one.
+    network: watch::Sender<()>,
 }
 
 impl Udp {
     /// `tcp` are the pools for the same addresses, one each.
     pub(super) fn new(addresses: Vec<(SocketAddr, Pool)>, life: Life, sockets_max: usize) -> Self {
+        let each = (sockets_max / addresses.len().max(1)).max(1);
+        let way = |(address, tcp)| Way {
+            address,
+            sockets: Sockets::new(address, each),
+            tcp,
+        };
         Self {
-            addresses,
+            addresses: addresses.into_iter().map(way).collect(),
             life,
             sockets_max,
             sockets: Semaphore::new(sockets_max),
             outstanding: AtomicUsize::new(0),
+            winner: Winner::default(),
+            network: watch::channel(()).0,
         }
     }
 
@@ -94,25 +101,56 @@ impl Udp {
         if before >= self.sockets_max + WAITING_MAX {
             return Err(Failure::Busy);
         }
-        race::staggered(&self.addresses, SILENT_AFTER, |(address, tcp)| {
-            self.ask(*address, tcp, question, tries)
+        let Some((first, others)) = self.addresses.split_first() else {
+            return Err(Failure::Lost("there is no address".to_owned()));
+        };
+        if others.is_empty() {
+            return self.ask(first, question, tries).await;
+        }
+        let addresses: Vec<SocketAddr> = self.addresses.iter().map(|way| way.address).collect();
+        let order = self.winner.order(&addresses);
+        // An address known to work here is given the time that an answer may take.
+        let stagger = match order.first() {
+            Some(first) if self.winner.is(*first) => SILENT_AFTER,
+            _ => ADDRESS_STAGGER,
+        };
+        let ways: Vec<&Way> = order
+            .iter()
+            .filter_map(|address| self.addresses.iter().find(|way| way.address == *address))
+            .collect();
+        race::staggered(ways, stagger, |way| async move {
+            let received = self.ask(way, question, tries).await?;
+            self.winner.set(way.address);
+            Ok(received)
         })
         .await
         .unwrap_or_else(|| Err(Failure::Lost("there is no address".to_owned())))
     }
 
+    /// The network is another one: what was learned of it is forgotten, and the queries under way
+    /// are sent again, since their answers would go to an address that may be gone.
+    pub(super) fn network_changed(&self) {
+        self.winner.forget();
+        for way in &self.addresses {
+            way.sockets.close_idle();
+            way.tcp.network_changed();
+        }
+        self.network.send_replace(());
+    }
+
     async fn ask(
         &self,
-        address: SocketAddr,
-        tcp: &Pool,
+        way: &Way,
         question: &Question,
         tries: &Tries,
     ) -> Result<Received, Failure> {
+        let Way { address, tcp, .. } = way;
         let Ok(_permit) = self.sockets.acquire().await else {
             return Err(Failure::Busy);
         };
         let send_failed = |error| Failure::Send(Arc::new(error));
-        let socket = socket(address).await.map_err(send_failed)?;
+        let mut network = self.network.subscribe();
+        let mut lent = way.sockets.lend().await.map_err(send_failed)?;
         let mut query = Vec::with_capacity(QUERY_CAPACITY_OCTETS);
         message::encode_query(
             question,
@@ -122,9 +160,10 @@ impl Udp {
             UDP_PAYLOAD_OCTETS,
             &mut query,
         );
-        socket.send(&query).await.map_err(send_failed)?;
+        lent.socket().send(&query).await.map_err(send_failed)?;
 
         let began = clock::instant();
+        let mut is_clean = true;
         let mut resends = RESENDS.iter();
         let mut resend_at = resends.next().map(|after| began + *after);
         let mut refused = Refused::No;
@@ -135,12 +174,18 @@ impl Udp {
         loop {
             datagram.clear();
             tokio::select! {
-                received = socket.recv_buf(&mut datagram), if mismatches < MISMATCHES_MAX => {
+                received = lent.socket().recv_buf(&mut datagram), if mismatches < MISMATCHES_MAX => {
                     match received {
                         Ok(_) if message::belongs(&query, &datagram) => {
                             self.life.mark_answer();
+                            if is_clean && mismatches == 0 {
+                                lent.give_back();
+                            }
                             if !message::is_truncated(&datagram) {
-                                return Ok(Received::fresh(datagram));
+                                return Ok(Received {
+                                    took: clock::instant() - began,
+                                    ..Received::fresh(datagram)
+                                });
                             }
                             return tcp.exchange(question, tries).await;
                         }
@@ -155,10 +200,11 @@ impl Udp {
                         }
                         Err(source) => match refused {
                             Refused::No => {
+                                is_clean = false;
                                 refused = Refused::AskAgain(clock::instant() + REFUSED_GRACE);
                             }
                             Refused::AskedAgain if over_tcp.is_empty() => {
-                                return Err(Failure::Connect { address, source: Arc::new(source) });
+                                return Err(Failure::Connect { address: *address, source: Arc::new(source) });
                             }
                             // The query goes out again, or TCP may still answer.
                             Refused::AskAgain(_) | Refused::AskedAgain => {}
@@ -171,17 +217,33 @@ impl Udp {
                     Err(failure) => tcp_failure = Some(failure),
                 },
                 () = sleep_until(at(resend_at)), if resend_at.is_some() => {
+                    is_clean = false;
                     resend_at = resends.next().map(|after| began + *after);
                     // What cannot be sent now may go with the next; the deadline is elsewhere.
-                    drop(socket.send(&query).await);
+                    drop(lent.socket().send(&query).await);
                 }
                 () = sleep_until(at(refused.ask_again_at())), if refused.ask_again_at().is_some() => {
+                    is_clean = false;
                     refused = Refused::AskedAgain;
-                    drop(socket.send(&query).await);
+                    drop(lent.socket().send(&query).await);
+                }
+                Ok(()) = network.changed() => {
+                    // What cannot be sent on the new network yet may go with the next resend.
+                    if let Ok(fresh) = way.sockets.lend().await {
+                        lent = fresh;
+                        drop(lent.socket().send(&query).await);
+                    }
                 }
             }
         }
     }
+}
+
+/// One address, with its sockets and its TCP connections.
+struct Way {
+    address: SocketAddr,
+    sockets: Sockets,
+    tcp: Pool,
 }
 
 /// How far "port unreachable" has been looked into.
@@ -206,29 +268,6 @@ impl Refused {
 
 fn at(instant: Option<std::time::Instant>) -> Instant {
     Instant::from_std(instant.unwrap_or_else(clock::instant))
-}
-
-/// A socket on a random port that hears only `address`.
-async fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
-    let local: IpAddr = match address {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let mut bound = None;
-    for _ in 0..PORT_DRAWS {
-        let draw = entropy::below(u32::from(u16::MAX - PORT_FIRST) + 1);
-        let port = u16::try_from(draw).map_or(0, |draw| draw.saturating_add(PORT_FIRST));
-        if let Ok(socket) = UdpSocket::bind((local, port)).await {
-            bound = Some(socket);
-            break;
-        }
-    }
-    let socket = match bound {
-        Some(socket) => socket,
-        None => UdpSocket::bind((local, 0)).await?,
-    };
-    socket.connect(address).await?;
-    Ok(socket)
 }
 
 /// Counts an exchange out however it ends.

@@ -17,6 +17,7 @@ mod process;
 mod readme;
 mod scenarios;
 mod seeds;
+mod special_use;
 mod support;
 mod transports;
 mod upstream_faults;

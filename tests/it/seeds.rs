@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use proptest::prelude::*;
+use truename::cache::{self, Cache, file};
 
 #[path = "../../fuzz/claims.rs"]
 mod claims;
@@ -36,4 +37,16 @@ fn every_seed_keeps_the_claims() {
         }
         assert!(count > 0, "{target} has no seeds");
     }
+}
+
+/// Seeds of another layout would try nothing: `fuzz/make_seeds.py` writes them anew.
+#[test]
+fn the_seeds_of_the_cache_file_are_of_this_layout() {
+    let three = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/cache_file/three");
+    let octets = fs::read(three).unwrap();
+    let head = file::verify(&mut &*octets).unwrap();
+    let cache = Cache::new(&cache::Settings::default());
+    let now_s = head.uptime_s;
+    let loaded = file::load(&mut &*octets, &cache, 0, now_s, 86_400, || true).unwrap();
+    assert_eq!((loaded.taken, loaded.expired, loaded.refused), (3, 0, 0));
 }

@@ -1,6 +1,7 @@
 //! The room against scripted upstreams on the loopback.
 
 mod doh;
+mod network;
 mod plain;
 mod quic;
 mod select;

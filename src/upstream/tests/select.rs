@@ -107,17 +107,17 @@ async fn when_all_are_silent_the_client_is_told_in_time() {
     assert_eq!(error.label(), "receive");
 }
 
-/// A TCP upstream that answers all but names that begin with `slow`. To those it never answers, or
-/// after silence would have ended the exchange, when `at_last`.
-async fn slow_for_some(at_last: bool) -> UpstreamSettings {
-    let (address, _) = listen(move |_, mut stream| async move {
+/// A TCP upstream that answers at once; a name that begins with `slow` when silence would have
+/// ended the exchange.
+async fn slow_for_some() -> UpstreamSettings {
+    let (address, _) = listen(|_, mut stream| async move {
         let mut slow = None;
         let delay = tokio::time::sleep(Duration::from_millis(2500));
         tokio::pin!(delay);
         loop {
             let query = tokio::select! {
                 query = read_query(&mut stream) => query,
-                () = &mut delay, if at_last && slow.is_some() => slow.take(),
+                () = &mut delay, if slow.is_some() => slow.take(),
             };
             let Some(query) = query else { return };
             if query[13..].starts_with(b"slow") && slow.is_none() && !delay.is_elapsed() {
@@ -133,7 +133,7 @@ async fn slow_for_some(at_last: bool) -> UpstreamSettings {
 
 #[tokio::test]
 async fn an_upstream_that_answers_others_may_take_its_time() {
-    let upstreams = upstreams([slow_for_some(true).await]);
+    let upstreams = upstreams([slow_for_some().await]);
     let (slow, ()) = tokio::join!(biased; ask(&upstreams, "slow.example"), async {
         ask(&upstreams, "quick.example").await.unwrap();
     });
@@ -141,8 +141,18 @@ async fn an_upstream_that_answers_others_may_take_its_time() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_answers_a_probe_may_take_its_time() {
+    let upstreams = upstreams([slow_for_some().await]);
+    let slow = ask(&upstreams, "slow.example").await;
+    assert_is_answer(&slow.unwrap(), "slow.example");
+}
+
+#[tokio::test]
 async fn a_handshake_alone_is_no_sign_of_work() {
-    let upstreams = upstreams([slow_for_some(false).await]);
+    let (address, _) =
+        listen(|_, mut stream| async move { while read_query(&mut stream).await.is_some() {} })
+            .await;
+    let upstreams = upstreams([upstream(Transport::Tcp, address)]);
     let error = ask(&upstreams, "slow.example").await.unwrap_err();
     assert_eq!(error.class(), Class::Silent);
 }
@@ -218,4 +228,40 @@ async fn a_probe_tells_latency_or_error_of_each() {
     assert!(probes[0].latency.is_err());
     assert_eq!(*probes[1].upstream, *good.name);
     assert!(probes[1].latency.is_ok());
+}
+
+#[tokio::test]
+async fn what_did_not_change_is_kept_when_settings_do() {
+    let (address, connections) = listen(|_, stream| answer_all(stream)).await;
+    let kept = upstream(Transport::Tcp, address);
+    let (other, _) = with_rcode(0).await;
+    let settings = |upstreams: Vec<UpstreamSettings>| Settings {
+        upstreams,
+        routes: Vec::new(),
+        strategy: Strategy::Ordered,
+        timeout: PATIENCE,
+    };
+    let before = Upstreams::new(&settings(vec![kept.clone()])).unwrap();
+    let working = before.for_worker();
+    ask(&working, "a.example").await.unwrap();
+
+    let heavier = UpstreamSettings { weight: 7, ..kept };
+    let after = before.renewed(&settings(vec![heavier, other])).unwrap();
+    let [first, second] = after.status().try_into().unwrap();
+    assert_eq!((first.exchanges, second.exchanges), (1, 0));
+    assert!(first.rtt.is_some());
+    ask(&after.for_worker_from(&working), "b.example")
+        .await
+        .unwrap();
+    assert_eq!(
+        connections.load(Ordering::SeqCst),
+        1,
+        "the connection is kept"
+    );
+    ask(&after.for_worker(), "c.example").await.unwrap();
+    assert_eq!(
+        connections.load(Ordering::SeqCst),
+        2,
+        "another worker has its own"
+    );
 }

@@ -47,8 +47,12 @@ fn a_wrong_key_is_named_with_file_line_and_the_right_one() {
         &["truename.toml:2:8: ", "`cache.size`", "MiB"],
     );
     check_file(
-        "[names]\nspecial_use = true\n",
-        &["truename.toml:2:", "names.special_use", "not built yet"],
+        "[names]\nrebinding_protection = true\n",
+        &[
+            "truename.toml:2:",
+            "names.rebinding_protection",
+            "not built yet",
+        ],
     );
 }
 

@@ -4,6 +4,7 @@
 //! Nothing here waits for a time to pass: tests wait for lines, answers and exits, and give up
 //! after [`PATIENCE`].
 
+mod cache_file;
 mod certificate;
 mod commands;
 mod explain;
@@ -367,6 +368,15 @@ impl Truename {
             status.is_some()
         });
         status.unwrap()
+    }
+
+    /// Stops it, if it still runs, and starts it again as it was started.
+    #[track_caller]
+    fn restart(mut self) -> Self {
+        if self.child.try_wait().unwrap().is_none() {
+            self.stop();
+        }
+        std::mem::replace(&mut self.setup, Setup::new()).start()
     }
 
     /// Stops it as a service manager does; that must succeed.

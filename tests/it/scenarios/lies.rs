@@ -1,6 +1,6 @@
 //! What an upstream says instead of the truth: directives that change an honest response.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::lab::{
     message::{Record, Response, flag},
@@ -12,7 +12,7 @@ use crate::lab::{
 };
 
 use super::{
-    script::{Says, honest},
+    script::{Act, Says, honest},
     words::{Words, rcode, read},
 };
 
@@ -21,6 +21,7 @@ pub(super) struct Lie {
     universe: Arc<Universe>,
     response: Response,
     says: Option<Says>,
+    after: Duration,
     /// How many times it is told; then the truth is.
     pub(super) times: Option<usize>,
 }
@@ -32,14 +33,20 @@ impl Lie {
             response: honest(universe, name, rtype),
             universe: Arc::clone(universe),
             says: None,
+            after: Duration::ZERO,
             times: None,
         }
     }
 
-    /// What the script is to say.
-    pub(super) fn says(self) -> Says {
-        self.says
-            .unwrap_or_else(|| Says::Octets(self.response.encode(65_535)))
+    /// What the script is to do.
+    pub(super) fn act(self) -> Act {
+        let says = self
+            .says
+            .unwrap_or_else(|| Says::Octets(self.response.encode(65_535)));
+        Act {
+            says,
+            after: self.after,
+        }
     }
 
     /// Carries out one directive.
@@ -48,6 +55,7 @@ impl Lie {
             "RCODE" => self.response.rcode = rcode(words.word("an rcode")?)?,
             "AD" => self.response.flags |= flag::AD,
             "SILENT" => self.says = Some(Says::Nothing),
+            "LATE" => self.after = Duration::from_millis(read(words.word("milliseconds")?)?),
             "TIMES" => self.times = Some(read(words.word("a number")?)?),
             "CLEAR" => {
                 if let Some(word) = words.optional() {

@@ -5,11 +5,12 @@
 //!
 //! ```text
 //! SETTINGS [clock] [starts=+-seconds] [clock-name=name]
-//! SETTINGS [upstreams=2] [skew=0] [sha1] [off] [negative=name] [private=name]
+//! SETTINGS [upstreams=2] [skew=0] [sha1] [off] [negative=name] [private=name] [stale=seconds]
 //! UPSTREAM [one|two|all] name type    what is said to this question; the honest answer, changed by
 //!     RCODE rcode                     the indented lines below:
 //!     AD                              sets AD
 //!     SILENT                          keeps silent
+//!     LATE ms                         takes so long before it says that, or fails
 //!     TIMES n                         only n times, honest then
 //!     CLEAR [section]                 a section is answer or authority
 //!     COPY section name type [from]   appends from the honest answer to another question
@@ -23,13 +24,16 @@
 //!     RDATA section type rdata
 //!     FLIP section type [owner]       breaks the last bit of the RDATA
 //! HONEST                              all upstreams speak the truth from here on
+//! DOWN | UP                           whether all upstreams are known to be down
 //! QUERY name type [DO] [AD] [CD] [NO-EDNS]
 //! EXPECT rcode [AD|NO-AD] [EDE=n,n|NO-EDE] [NO-ANSWER|ANSWER=type,type] [HAS=rdata]
-//!        [NO-AUTHORITY] [TTL=n] [SAYS=text] [AT-ONCE|NOT-AT-ONCE]
-//! EXPECT-CACHE secure|insecure|failure|nothing name type [CD]
+//!        [NO-AUTHORITY] [TTL=n] [SAYS=text] [AT-ONCE|NOT-AT-ONCE] [AFTER=ms]
+//! EXPECT-CACHE secure|insecure|failure|stale|nothing name type [CD]
 //! ASKED =n|<n [name type]             exchanges since the last QUERY
+//! COUNTED counter n                   what the resolver counted so far: stale, refreshes
+//! SETTLE                              what goes on behind ends
 //! BLAMED upstream
-//! TIME +seconds                       all clocks
+//! TIME +seconds [WALL]                moves all clocks, or the wall clock alone, also by -seconds
 //! CLOCK +-seconds|right               the wall clock alone is set, by this much or to the truth
 //! CLOCK-IS cold|plausible|synced
 //! ROOT-SIGNATURES                     the upstream's are taken as evidence about the clock
@@ -103,6 +107,7 @@ fn set_clock(by_s: i64) {
 /// What a scenario's header decides.
 struct Header {
     dnssec: Option<Settings>,
+    cache: cache::Settings,
     upstreams: usize,
     /// Whether the clock is watched, and the names that set it.
     clock: Option<Vec<wire::Name>>,
@@ -114,6 +119,7 @@ struct Stage {
     shared: Arc<Shared>,
     resolver: Resolver<Script>,
     gate: Option<Arc<Gate>>,
+    serve_stale_s: u32,
     last: Option<Last>,
     /// The rcode of the latest reply to each question that was asked, by its cache key.
     replied: HashMap<Vec<u8>, u16>,
@@ -124,6 +130,8 @@ struct Last {
     ask: Ask,
     reply: Answered,
     at_once: bool,
+    /// How long it took by the clock of timers.
+    after: Duration,
 }
 
 #[test]
@@ -193,7 +201,10 @@ fn run(universe: &Arc<Universe>, unix_s: u64, text: &str) -> Vec<String> {
         ..Now::read()
     }));
     WRONG_BY_S.set(0);
+    // Timers run as soon as nothing else can.
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
         .build()
         .unwrap();
     let line = Cell::new(1);
@@ -229,6 +240,7 @@ async fn walk(
         dnssec: Some(Settings::with_root_anchors(anchors(
             &universe.trust_anchor_ds(),
         ))),
+        cache: cache::Settings::default(),
         upstreams: 1,
         clock: None,
     };
@@ -265,10 +277,10 @@ async fn walk(
                 lie.change(&mut Words::of(line))?;
             }
             let times = lie.times;
-            let says = lie.says();
+            let act = lie.act();
             for one in who {
                 let key = (one, name.clone(), rtype);
-                stage.script.tell(key, says.clone(), times);
+                stage.script.tell(key, act.clone(), times);
             }
             continue;
         }
@@ -289,6 +301,10 @@ impl Header {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));
             if key == "upstreams" {
                 self.upstreams = read(value)?;
+                continue;
+            }
+            if key == "stale" {
+                self.cache.serve_stale_s = read(value)?;
                 continue;
             }
             if key == "clock" {
@@ -329,7 +345,7 @@ impl Stage {
     fn new(universe: &Arc<Universe>, header: &Header) -> Self {
         let script = Arc::new(Script::new(Arc::clone(universe), header.upstreams));
         let shared = Shared::new(
-            cache::Settings::default(),
+            header.cache,
             Access::new(access::Settings::default()),
             reply::Settings::new(Duration::from_secs(30)),
             header.dnssec.clone(),
@@ -346,6 +362,7 @@ impl Stage {
             script,
             shared,
             gate,
+            serve_stale_s: header.cache.serve_stale_s,
             last: None,
             replied: HashMap::new(),
         }
@@ -355,6 +372,10 @@ impl Stage {
     async fn step(&mut self, step: &str, words: &mut Words<'_>) -> Result<Vec<String>, String> {
         match step {
             "HONEST" => self.script.be_honest(),
+            "DOWN" => self.script.be_down(true),
+            "UP" => self.script.be_down(false),
+            "SETTLE" => tokio::time::sleep(Duration::from_secs(10)).await,
+            "COUNTED" => return self.counted(words),
             "QUERY" => return self.query(words).await,
             "EXPECT" => {
                 let last = self.last.as_ref().ok_or("nothing was asked")?;
@@ -379,12 +400,6 @@ impl Stage {
                 let blamed = self.script.is_blamed(words.word("an upstream")?);
                 return Ok(complaint(blamed, || "it is not blamed".to_owned()));
             }
-            "TIME" => {
-                let word = words.word("seconds")?;
-                let seconds = word.strip_prefix('+');
-                let seconds = seconds.ok_or_else(|| format!("{word} does not begin with +"))?;
-                NOW.set(Some(now().plus(Duration::from_secs(read(seconds)?))));
-            }
             "CLOCK" => match words.word("seconds")? {
                 "right" => set_clock(-WRONG_BY_S.get()),
                 word => set_clock(read(word)?),
@@ -408,6 +423,7 @@ impl Stage {
                     "they prove nothing".to_owned()
                 }));
             }
+            "TIME" => pass(words)?,
             other => return Err(format!("{other} is no step")),
         }
         Ok(Vec::new())
@@ -444,6 +460,7 @@ impl Stage {
             transport: Transport::Tls,
         };
         let mut out = Vec::new();
+        let began = tokio::time::Instant::now();
         let at_once = match self.resolver.try_answer(&octets, &client, &mut out) {
             Attempt::Answered(_) => true,
             Attempt::Pending(pending) => {
@@ -461,8 +478,22 @@ impl Stage {
             ask,
             reply,
             at_once,
+            after: began.elapsed(),
         });
         Ok(wrong)
+    }
+
+    /// Compares one of the resolver's counters.
+    fn counted(&self, words: &mut Words<'_>) -> Result<Vec<String>, String> {
+        let counters = &self.shared.counters;
+        let found = match words.word("a counter")? {
+            "stale" => counters.stale.value(),
+            "refreshes" => counters.refreshes.value(),
+            "refresh-failures" => counters.refresh_failures.value(),
+            other => return Err(format!("{other} is not counted")),
+        };
+        let wanted: u64 = read(words.word("a number")?)?;
+        Ok(complaint(found == wanted, || format!("counted {found}")))
     }
 
     /// Looks for what must never be in the cache: what nobody asked for, records beside a failure,
@@ -498,7 +529,9 @@ impl Stage {
         let octets = ask.encode();
         let query = wire::Query::peek(&octets).map_err(|fault| format!("{fault:?}"))?;
         let found = self.shared.cache.read(query.key(), |entry| {
-            if !entry.is_fresh(now().uptime_s) {
+            if entry.is_stale(now().uptime_s, self.serve_stale_s) {
+                "stale"
+            } else if !entry.is_fresh(now().uptime_s) {
                 "nothing"
             } else if entry.failure().is_some() {
                 "failure"
@@ -513,6 +546,21 @@ impl Stage {
             format!("the cache has {found}")
         }))
     }
+}
+
+/// Moves the clocks.
+fn pass(words: &mut Words<'_>) -> Result<(), String> {
+    let word = words.word("seconds")?;
+    let mut then = now();
+    match (word.split_at_checked(1), words.optional()) {
+        (Some(("+", seconds)), None) => then = then.plus(Duration::from_secs(read(seconds)?)),
+        (Some(("+", seconds)), Some("WALL")) => then.unix_s += read::<u64>(seconds)?,
+        (Some(("-", seconds)), Some("WALL")) => then.unix_s -= read::<u64>(seconds)?,
+        (_, None) => return Err(format!("{word} does not begin with +")),
+        (_, Some(other)) => return Err(format!("{word} {other} cannot be understood")),
+    }
+    NOW.set(Some(then));
+    Ok(())
 }
 
 /// What holds of every reply.
@@ -591,6 +639,7 @@ impl Last {
                 }
                 "AT-ONCE" => self.at_once,
                 "NOT-AT-ONCE" => !self.at_once,
+                "AFTER" => self.after == Duration::from_millis(read(value)?),
                 _ => return Err(format!("{word} cannot be expected")),
             };
             wrong.extend(complaint(holds, || {

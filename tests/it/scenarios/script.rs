@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,7 +21,14 @@ use crate::lab::{
     universe::Universe,
 };
 
-/// What an upstream does when it is asked.
+/// What an upstream does when it is asked, and how long it takes.
+#[derive(Clone)]
+pub(super) struct Act {
+    pub(super) says: Says,
+    pub(super) after: Duration,
+}
+
+/// What an upstream says.
 #[derive(Clone)]
 pub(super) enum Says {
     /// It answers with this message.
@@ -35,11 +45,13 @@ pub(super) struct Script {
     universe: Arc<Universe>,
     names: Vec<Arc<str>>,
     /// What is said instead of the truth, and how many times still.
-    lies: Mutex<HashMap<Key, (Says, Option<usize>)>>,
+    lies: Mutex<HashMap<Key, (Act, Option<usize>)>>,
     /// What was asked.
     asked: Mutex<Vec<Key>>,
     /// Who was said to leave things out.
     blamed: Mutex<Vec<String>>,
+    /// Whether all are known to be down.
+    is_down: AtomicBool,
 }
 
 impl Script {
@@ -52,6 +64,7 @@ impl Script {
             lies: Mutex::default(),
             asked: Mutex::default(),
             blamed: Mutex::default(),
+            is_down: AtomicBool::new(false),
         }
     }
 
@@ -65,13 +78,18 @@ impl Script {
     }
 
     /// From now on an upstream says this.
-    pub(super) fn tell(&self, key: Key, says: Says, times: Option<usize>) {
-        self.lies.lock().unwrap().insert(key, (says, times));
+    pub(super) fn tell(&self, key: Key, act: Act, times: Option<usize>) {
+        self.lies.lock().unwrap().insert(key, (act, times));
     }
 
     /// From now on all are honest.
     pub(super) fn be_honest(&self) {
         self.lies.lock().unwrap().clear();
+    }
+
+    /// From now on all are known to be down, or not.
+    pub(super) fn be_down(&self, is_down: bool) {
+        self.is_down.store(is_down, Ordering::Relaxed);
     }
 
     /// How many exchanges there were since this was asked last, for one question or for all.
@@ -91,19 +109,22 @@ impl Script {
         self.blamed.lock().unwrap().iter().any(|it| it == name)
     }
 
-    fn says(&self, key: &Key) -> Says {
+    fn act(&self, key: &Key) -> Act {
         let mut lies = self.lies.lock().unwrap();
-        if let Some((says, times)) = lies.get_mut(key) {
+        if let Some((act, times)) = lies.get_mut(key) {
             match times {
                 Some(0) => {}
                 Some(left) => {
                     *left -= 1;
-                    return says.clone();
+                    return act.clone();
                 }
-                None => return says.clone(),
+                None => return act.clone(),
             }
         }
-        Says::Octets(honest(&self.universe, &key.1, key.2).encode(65_535))
+        Act {
+            says: Says::Octets(honest(&self.universe, &key.1, key.2).encode(65_535)),
+            after: Duration::ZERO,
+        }
     }
 }
 
@@ -114,6 +135,10 @@ impl Exchange for Script {
 
     fn count(&self, _: &Question) -> usize {
         self.names.len()
+    }
+
+    fn is_down(&self, _: &Question) -> bool {
+        self.is_down.load(Ordering::Relaxed)
     }
 
     fn incomplete(&self, upstream: &str) {
@@ -134,7 +159,11 @@ impl Exchange for Script {
         let name = Name::from_wire(question.name.as_wire());
         let key = (at, name, question.qtype);
         self.asked.lock().unwrap().push(key.clone());
-        match self.says(&key) {
+        let act = self.act(&key);
+        if !act.after.is_zero() {
+            tokio::time::sleep(act.after).await;
+        }
+        match act.says {
             Says::Octets(octets) => Ok(Exchanged {
                 octets,
                 age_s: 0,

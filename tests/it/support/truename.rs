@@ -9,7 +9,7 @@ use tokio::{
 };
 use truename::{
     access::{self, Access},
-    cache, certificates, dnssec, listener,
+    cache, certificates, dnssec, listener, names,
     net::server_tls::ServerTls,
     reply,
     resolver::{self, Resolver},
@@ -29,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     /// The validator's settings; nothing is validated without.
     pub(crate) dnssec: Option<dnssec::Settings>,
+    /// The names that are answered without upstreams.
+    pub(crate) names: names::Settings,
 }
 
 impl Default for Options {
@@ -37,6 +39,7 @@ impl Default for Options {
             idle: Duration::from_secs(30),
             timeout: Duration::from_secs(4),
             dnssec: None,
+            names: names::Settings::default(),
         }
     }
 }
@@ -90,6 +93,7 @@ impl Truename {
             reply::Settings::new(options.idle),
             options.dnssec,
         ));
+        shared.apply_names(options.names);
         let listeners = Arc::new(listener::Shared::new(settings, Some(tls)));
         let ours = Arc::clone(&shared);
         let (halt, halted) = oneshot::channel::<()>();

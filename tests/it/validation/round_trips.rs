@@ -100,6 +100,10 @@ impl Exchange for Waves {
         1
     }
 
+    fn is_down(&self, _: &Question) -> bool {
+        false
+    }
+
     fn incomplete(&self, upstream: &str) {
         panic!("{upstream} is honest");
     }

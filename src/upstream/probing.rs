@@ -1,0 +1,140 @@
+//! Questions of our own: whether an upstream is back, how fast another one would be.
+//!
+//! They run on the worker that found them needed, over its connections, one of a kind for each
+//! upstream and process. They end with the upstreams they belong to.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::time::{sleep_until, timeout};
+
+use super::{
+    error::Failure,
+    health::DueProbe,
+    message,
+    profile::{Profile, Upstream},
+    select::Set,
+    tries::Tries,
+};
+use crate::{
+    clock,
+    wire::{CLASS_IN, Name, Question, rtype},
+};
+
+/// How long a measurement may take.
+const MEASURE_MAX: Duration = Duration::from_millis(1500);
+
+/// The question that every resolver answers without looking anything up.
+pub(super) fn root_ns() -> Question {
+    Question {
+        name: Name::root(),
+        qtype: rtype::NS,
+        qclass: CLASS_IN,
+    }
+}
+
+/// The duty to probe an upstream.
+struct Watch(Arc<Profile>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.health.end_watch();
+    }
+}
+
+/// Probes the upstream at this place until it is up, or nobody asks any more. Does nothing when
+/// that is done already.
+pub(super) fn watch(set: &Arc<Set>, place: usize) {
+    let Some(profile) = set.profile(place) else {
+        return;
+    };
+    if profile.health.begin_watch() {
+        let watch = Watch(Arc::clone(profile));
+        tokio::spawn(keep_probing(Arc::downgrade(set), place, watch));
+    }
+}
+
+async fn keep_probing(set: Weak<Set>, place: usize, watch: Watch) {
+    let health = &watch.0.health;
+    loop {
+        // Before the look, so that nothing is missed between.
+        let looked_for = health.looked_for();
+        let Some(strong) = set.upgrade() else { return };
+        let nobody_else = strong.is_last(place);
+        let Some(due) = health.probe(clock::instant(), nobody_else) else {
+            return;
+        };
+        if due.at > clock::instant() {
+            drop(strong);
+            tokio::select! {
+                () = looked_for => {}
+                () = sleep_until(due.at.into()) => {}
+            }
+        } else if let Some(upstream) = strong.upstream(place) {
+            probe(upstream, due, &strong.probe_question(place)).await;
+        }
+    }
+}
+
+/// Asks once, and tells the upstream's health how that went.
+async fn probe(upstream: &Upstream, due: DueProbe, usual: &Question) {
+    let health = upstream.health();
+    let question = due.question.as_ref().unwrap_or(usual);
+    let is_hard = due.question.is_some();
+    let answers_before = upstream.profile.life.answers();
+    let tries = Tries::new();
+    let outcome = timeout(due.patience, upstream.exchange(question, &tries)).await;
+    let now = clock::instant();
+    match outcome {
+        // Its time is not counted: a name from the cache says little about other names.
+        Ok(Ok((exchanged, _))) if message::is_refusal(&exchanged.octets) => {
+            if is_hard {
+                health.probe_failed(now, &Failure::Timeout);
+            } else {
+                health.refused();
+            }
+        }
+        Ok(Ok(_)) => health.passed(is_hard),
+        Ok(Err(error)) => health.probe_failed(now, error.failure()),
+        // Another answer came meanwhile: it lives, and this one is only late.
+        Err(_) if !is_hard && upstream.profile.life.answers() != answers_before => {
+            health.passed(false);
+        }
+        Err(_) => health.probe_failed(now, &Failure::Silent),
+    }
+}
+
+/// Puts `question` to an upstream only to see how long it takes.
+pub(super) fn measure(upstream: Arc<Upstream>, question: Question) {
+    if !upstream.health().begin_measuring() {
+        return;
+    }
+    let measuring = Measuring(Arc::clone(&upstream.profile));
+    tokio::spawn(async move {
+        let health = &measuring.0.health;
+        let tries = Tries::new();
+        let answers_before = upstream.profile.life.answers();
+        let outcome = timeout(MEASURE_MAX, upstream.exchange(&question, &tries)).await;
+        let now = clock::instant();
+        match outcome {
+            Ok(Ok((exchanged, took))) if !message::is_refusal(&exchanged.octets) => {
+                health.answered(now, took);
+            }
+            Ok(Ok(_)) => health.refused(),
+            Ok(Err(error)) => health.failed(now, error.failure()),
+            Err(_) if upstream.profile.life.answers() == answers_before => health.late(),
+            Err(_) => health.cut_short(MEASURE_MAX),
+        }
+    });
+}
+
+/// The one measurement of an upstream that is under way.
+struct Measuring(Arc<Profile>);
+
+impl Drop for Measuring {
+    fn drop(&mut self) {
+        self.0.health.end_measuring();
+    }
+}

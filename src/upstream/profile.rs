@@ -1,0 +1,144 @@
+//! One upstream: what all workers share about it, and one worker's connections to it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{
+    Exchanged, Probe,
+    connection::{Dial, DialError},
+    error::{ExchangeError, Failure},
+    health::Health,
+    life::Life,
+    message::Received,
+    pool::Pool,
+    settings::UpstreamSettings,
+    tries::Tries,
+    udp::Udp,
+};
+use crate::{clock::Gate, handler::Transport, wire::Question};
+
+/// What all workers share about one upstream.
+pub(super) struct Profile {
+    pub(super) name: Arc<str>,
+    pub(super) transport: Transport,
+    settings: UpstreamSettings,
+    dial: Dial,
+    pub(super) life: Life,
+    pub(super) health: Health,
+}
+
+impl Profile {
+    /// `clock` as for [`Dial::new`].
+    pub(super) fn new(
+        settings: &UpstreamSettings,
+        clock: Option<&Arc<Gate>>,
+    ) -> Result<Self, DialError> {
+        Ok(Self {
+            name: Arc::from(settings.name.as_str()),
+            transport: settings.transport,
+            settings: settings.clone(),
+            dial: Dial::new(settings, clock)?,
+            life: Life::default(),
+            health: Health::new(&settings.name),
+        })
+    }
+
+    /// Whether this is the profile of the upstream that `settings` describe. The weight is not of
+    /// the upstream but of the choice.
+    pub(super) fn is_of(&self, settings: &UpstreamSettings) -> bool {
+        let ours = UpstreamSettings {
+            weight: settings.weight,
+            ..self.settings.clone()
+        };
+        ours == *settings
+    }
+}
+
+/// One upstream with one worker's connections to it.
+pub(super) struct Upstream {
+    pub(super) profile: Arc<Profile>,
+    way: Way,
+}
+
+enum Way {
+    Datagrams(Udp),
+    Connections(Pool),
+}
+
+/// A response, and how long it took since the query was sent.
+pub(super) type Timed = (Exchanged, Duration);
+
+impl Upstream {
+    pub(super) fn new(profile: Arc<Profile>, udp_sockets_max: usize) -> Self {
+        let pool = |addresses: Vec<SocketAddr>| {
+            Pool::new(addresses, profile.dial.clone(), profile.life.clone())
+        };
+        let addresses = &profile.settings.addresses;
+        let way = if profile.transport == Transport::Udp {
+            let pools = addresses
+                .iter()
+                .map(|address| (*address, pool(vec![*address])));
+            let life = profile.life.clone();
+            Way::Datagrams(Udp::new(pools.collect(), life, udp_sockets_max))
+        } else {
+            Way::Connections(pool(addresses.clone()))
+        };
+        Self { profile, way }
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.profile.name
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.profile.health
+    }
+
+    /// Asks `question` and waits for the response, however long that takes.
+    pub(super) async fn exchange(
+        &self,
+        question: &Question,
+        tries: &Tries,
+    ) -> Result<Timed, ExchangeError> {
+        self.health().asked();
+        let received = match &self.way {
+            Way::Datagrams(udp) => udp.exchange(question, tries).await,
+            Way::Connections(pool) => pool.exchange(question, tries).await,
+        };
+        match received {
+            Ok(Received {
+                octets,
+                age_s,
+                took,
+            }) => {
+                let exchanged = Exchanged {
+                    octets,
+                    age_s,
+                    upstream: Arc::clone(self.name()),
+                    transport: self.profile.transport,
+                };
+                Ok((exchanged, took))
+            }
+            Err(failure) => Err(self.error(failure)),
+        }
+    }
+
+    /// Makes connections anew: the network is another one.
+    pub(super) fn network_changed(&self) {
+        match &self.way {
+            Way::Datagrams(udp) => udp.network_changed(),
+            Way::Connections(pool) => pool.network_changed(),
+        }
+    }
+
+    pub(super) fn error(&self, failure: Failure) -> ExchangeError {
+        ExchangeError::new(Arc::clone(self.name()), failure)
+    }
+
+    pub(super) fn probe(&self, latency: Result<Duration, ExchangeError>) -> Probe {
+        Probe {
+            upstream: Arc::clone(self.name()),
+            transport: self.profile.transport,
+            latency,
+        }
+    }
+}

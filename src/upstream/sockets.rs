@@ -1,0 +1,293 @@
+//! Sockets on random ports towards one address of a plain upstream.
+//!
+//! A port that an attacker does not know is half of what protects plain DNS (RFC 5452, section 9.2).
+//! As long as few queries are on their way each has a fresh port of its own. Opening a socket costs
+//! more than all else about a query, though, so under load they are used again: one query at a time,
+//! a random one of all that are open, each for a short time and a few queries. So there are always
+//! hundreds of ports to guess among, and none is open long enough to be found by probing.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use tokio::{net::UdpSocket, time::sleep_until};
+
+use crate::{clock, entropy};
+
+/// Random ports tried before the kernel chooses one.
+const PORT_DRAWS: u32 = 8;
+/// The first port drawn from; those below are privileged.
+const PORT_FIRST: u16 = 1024;
+/// How long a socket may be open: finding an open port by its side effects takes longer.
+const AGE_MAX: Duration = Duration::from_secs(3);
+/// How many queries one socket carries at most. Opening one then costs a thirtieth per query.
+const USES_MAX: u8 = 32;
+/// How often old ones are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// The sockets of one worker towards one address.
+#[derive(Clone)]
+pub(super) struct Sockets(Arc<Shared>);
+
+struct Shared {
+    address: SocketAddr,
+    /// The most that are open at a time.
+    open_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Open>,
+    /// Sockets that are open, those in use included.
+    open: usize,
+    /// Whether a task closes old ones.
+    is_swept: bool,
+}
+
+struct Open {
+    socket: UdpSocket,
+    opened: Instant,
+    uses: u8,
+}
+
+/// A socket for one query. It is closed when dropped, unless it is given back.
+pub(super) struct Lent {
+    /// `None` once it was given back.
+    open: Option<Open>,
+    owner: Arc<Shared>,
+}
+
+impl Sockets {
+    /// At most `open_max` are kept open.
+    pub(super) fn new(address: SocketAddr, open_max: usize) -> Self {
+        Self(Arc::new(Shared {
+            address,
+            open_max,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// A socket for one query: a fresh one, or, when as many are open as may be, a random one of
+    /// those that are idle.
+    pub(super) async fn lend(&self) -> io::Result<Lent> {
+        while let Some(open) = self.0.take_idle() {
+            // What came to it meanwhile was not asked for: somebody may know its port.
+            if has_heard_nothing(&open.socket) {
+                return Ok(self.0.lent(open));
+            }
+            self.0.lock().open -= 1;
+        }
+        let socket = socket(self.0.address).await?;
+        self.0.lock().open += 1;
+        Ok(self.0.lent(Open {
+            socket,
+            opened: clock::instant(),
+            uses: 0,
+        }))
+    }
+
+    /// Closes those that are not in use: their own address may be gone with the network.
+    pub(super) fn close_idle(&self) {
+        let mut state = self.0.lock();
+        state.open -= state.idle.len();
+        state.idle.clear();
+    }
+}
+
+impl Lent {
+    /// The socket.
+    pub(super) fn socket(&self) -> &UdpSocket {
+        let open = self.open.as_ref();
+        &open
+            .expect("only giving it back takes it, which ends this")
+            .socket
+    }
+
+    /// Gives the socket back for another query. Only for one that sent one datagram and heard one:
+    /// whatever else may still come would look like a forgery to the next query.
+    pub(super) fn give_back(mut self) {
+        if let Some(open) = self.open.take() {
+            self.owner.keep(open);
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.open.is_some() {
+            self.owner.lock().open -= 1;
+        }
+    }
+}
+
+impl Shared {
+    fn lent(self: &Arc<Self>, open: Open) -> Lent {
+        Lent {
+            open: Some(open),
+            owner: Arc::clone(self),
+        }
+    }
+
+    /// A random idle socket, if it is time to use them again.
+    fn take_idle(&self) -> Option<Open> {
+        let mut state = self.lock();
+        if state.open < self.open_max {
+            return None;
+        }
+        let idle = u32::try_from(state.idle.len()).unwrap_or(u32::MAX);
+        let at = usize::try_from(entropy::below(idle)).unwrap_or(0);
+        (at < state.idle.len()).then(|| state.idle.swap_remove(at))
+    }
+
+    /// Keeps a socket for another query, unless it has served its time.
+    fn keep(self: &Arc<Self>, mut open: Open) {
+        open.uses = open.uses.saturating_add(1);
+        let mut state = self.lock();
+        if open.uses >= USES_MAX || open.is_old(clock::instant()) || state.open > self.open_max {
+            state.open -= 1;
+            return;
+        }
+        state.idle.push(open);
+        if !std::mem::replace(&mut state.is_swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn is_old(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.opened) >= AGE_MAX
+    }
+}
+
+/// Closes idle sockets when they are old, for as long as there are any.
+async fn sweep(shared: Weak<Shared>) {
+    loop {
+        sleep_until((clock::instant() + SWEEP_EVERY).into()).await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let now = clock::instant();
+        let mut state = shared.lock();
+        let before = state.idle.len();
+        state.idle.retain(|open| !open.is_old(now));
+        state.open -= before - state.idle.len();
+        if state.idle.is_empty() {
+            state.is_swept = false;
+            return;
+        }
+    }
+}
+
+/// Whether no datagram waits to be read.
+fn has_heard_nothing(socket: &UdpSocket) -> bool {
+    matches!(socket.try_recv(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// A socket on a random port that hears only `address`.
+async fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    let local: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let mut bound = None;
+    for _ in 0..PORT_DRAWS {
+        let draw = entropy::below(u32::from(u16::MAX - PORT_FIRST) + 1);
+        let port = u16::try_from(draw).map_or(0, |draw| draw.saturating_add(PORT_FIRST));
+        if let Ok(socket) = UdpSocket::bind((local, port)).await {
+            bound = Some(socket);
+            break;
+        }
+    }
+    let socket = match bound {
+        Some(socket) => socket,
+        None => UdpSocket::bind((local, 0)).await?,
+    };
+    socket.connect(address).await?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    async fn sockets(open_max: usize) -> (UdpSocket, Sockets) {
+        let upstream = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = upstream.local_addr().unwrap();
+        (upstream, Sockets::new(address, open_max))
+    }
+
+    fn port(lent: &Lent) -> u16 {
+        lent.socket().local_addr().unwrap().port()
+    }
+
+    #[tokio::test]
+    async fn every_query_has_a_port_of_its_own_until_the_bound() {
+        let (_upstream, sockets) = sockets(64).await;
+        let mut ports = HashSet::new();
+        for _ in 0..64 {
+            let lent = sockets.lend().await.unwrap();
+            ports.insert(port(&lent));
+            lent.give_back();
+        }
+        assert!(ports.len() >= 63, "{} ports", ports.len());
+        let lent = sockets.lend().await.unwrap();
+        assert!(ports.contains(&port(&lent)));
+        assert_eq!(sockets.0.lock().open, 64);
+    }
+
+    #[tokio::test]
+    async fn a_socket_serves_few_queries() {
+        let (_upstream, sockets) = sockets(1).await;
+        let mut ports = Vec::new();
+        for _ in 0..=USES_MAX {
+            let lent = sockets.lend().await.unwrap();
+            ports.push(port(&lent));
+            lent.give_back();
+        }
+        let first = *ports.first().unwrap();
+        let same = ports.iter().filter(|port| **port == first).count();
+        assert_eq!(same, usize::from(USES_MAX));
+    }
+
+    #[tokio::test]
+    async fn one_whose_query_went_astray_is_closed() {
+        let (_upstream, sockets) = sockets(4).await;
+        drop(sockets.lend().await.unwrap());
+        assert_eq!(sockets.0.lock().open, 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_was_written_to_while_idle_is_not_used_again() {
+        let (upstream, sockets) = sockets(1).await;
+        let lent = sockets.lend().await.unwrap();
+        let before = lent.socket().local_addr().unwrap();
+        lent.give_back();
+        upstream
+            .send_to(b"guess", ("127.0.0.1", before.port()))
+            .await
+            .unwrap();
+        lent_is_readable(&sockets).await;
+        let lent = sockets.lend().await.unwrap();
+        assert_ne!(port(&lent), before.port());
+        assert_eq!(sockets.0.lock().open, 1);
+    }
+
+    /// Waits until the runtime knows of what came.
+    async fn lent_is_readable(sockets: &Sockets) {
+        let open = sockets.0.lock().idle.pop().unwrap();
+        open.socket.readable().await.unwrap();
+        sockets.0.lock().idle.push(open);
+    }
+}
