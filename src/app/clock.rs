@@ -4,7 +4,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,7 +20,8 @@ use tracing::{debug, error, warn};
 use super::Parts;
 use crate::{
     anchors::{time_from_text, time_text},
-    clock::{self, FLOOR_UNIX_S, Gate, Now, Signed, State, Trust},
+    clock::{self, FLOOR_UNIX_S, Gate, Now, State, Trust},
+    dnssec::{self, Window},
     durable, resolver,
     upstream::{Exchange as _, Upstreams},
     wire::{CLASS_IN, Name, Question, Response, rtype},
@@ -46,6 +50,8 @@ pub(super) struct ClockKeeper {
     gate: Arc<Gate>,
     file: PathBuf,
     written: Mutex<Written>,
+    /// Something speaks against the clock, and the root's signatures are on their way.
+    is_in_doubt: AtomicBool,
 }
 
 /// The file as it is.
@@ -75,6 +81,7 @@ impl ClockKeeper {
                 unix_s,
                 complained: None,
             }),
+            is_in_doubt: AtomicBool::default(),
         }
     }
 
@@ -88,6 +95,8 @@ impl ClockKeeper {
         let status = self.gate.status(&Now::read());
         if status.state.is_cold() {
             format!(", clock cold: {}", resolver::Wrong(&status))
+        } else if self.is_in_doubt.load(Ordering::Relaxed) || self.gate.is_doubted() {
+            ", clock in doubt, see the log".to_owned()
         } else {
             ", clock ok".to_owned()
         }
@@ -202,7 +211,10 @@ pub(super) async fn watch(
             continue;
         }
         was_cold = is_cold;
-        if !is_cold {
+        if is_cold {
+            // Those that failed by the date of a certificate will not any more.
+            upstreams.borrow().retry_now();
+        } else {
             let current = Arc::clone(&upstreams.borrow());
             match current.under(&keeper.gate) {
                 Ok(anew) => _ = upstreams.send_replace(Arc::new(anew)),
@@ -223,6 +235,7 @@ struct Schedule {
     /// Attempts in a row that brought nothing.
     failures: u32,
     is_doubted: bool,
+    was_cold: bool,
 }
 
 /// The first look waits so long, so that clients come first.
@@ -241,12 +254,18 @@ impl Schedule {
             succeeded: None,
             failures: 0,
             is_doubted: false,
+            was_cold: false,
         }
     }
 
     fn is_due(&mut self, started: Instant, state: State, doubted: bool, now: Instant) -> bool {
         let since = |then: Instant| now.saturating_duration_since(then);
         self.is_doubted |= doubted;
+        if self.was_cold != state.is_cold() {
+            // It was set, and is to be confirmed.
+            self.attempted = None;
+            self.was_cold = state.is_cold();
+        }
         if state == State::Synced && self.succeeded.is_some_and(|then| since(then) < AGAIN_MAX) {
             self.is_doubted = false;
         }
@@ -279,8 +298,12 @@ impl Schedule {
 }
 
 /// Asks for the root's signatures when it is time to, for as long as truename runs.
-pub(super) async fn ask(keeper: Arc<ClockKeeper>, parts: Parts) {
+///
+/// `anchors` are used while nothing is validated: the clock only matters to certificates then, and
+/// is only looked at when one looks out of date.
+pub(super) async fn ask(keeper: Arc<ClockKeeper>, parts: Parts, anchors: dnssec::Settings) {
     let shared = &*parts.resolver;
+    let anchors = Arc::new(anchors);
     let started = clock::instant();
     let mut schedule = Schedule::new();
     let mut ticks = interval(LOOK_EVERY);
@@ -290,22 +313,27 @@ pub(super) async fn ask(keeper: Arc<ClockKeeper>, parts: Parts) {
         let now = Now::read();
         let state = keeper.gate.status(&now).state;
         let doubted = keeper.gate.take_doubt();
-        if shared.dnssec_settings().is_none()
-            || !schedule.is_due(started, state, doubted, now.instant)
-        {
+        let settings = shared.dnssec_settings();
+        let is_wanted = settings.is_some() || doubted || state.is_cold();
+        if !is_wanted || !schedule.is_due(started, state, doubted, now.instant) {
             continue;
         }
+        let settings = settings.unwrap_or_else(|| Arc::clone(&anchors));
         let current = parts.upstreams.borrow().for_worker();
-        let found = evidence(&current, &keeper.gate, shared).await;
+        keeper
+            .is_in_doubt
+            .store(schedule.is_doubted, Ordering::Relaxed);
+        let found = evidence(&current, &keeper.gate, &settings).await;
+        keeper.is_in_doubt.store(false, Ordering::Relaxed);
         let now = Now::read();
         schedule.note(found.is_some(), now.instant);
-        if let Some(signed) = found {
+        if let Some(window) = found {
             debug!(
-                from = %time_text(signed.from_unix_s),
-                until = %time_text(signed.until_unix_s),
+                from = %time_text(window.from_unix_s),
+                until = %time_text(window.until_unix_s),
                 "the root's signatures"
             );
-            shared.root_signed(signed, &now);
+            shared.root_signed(&window, &now);
         }
     }
 }
@@ -313,15 +341,19 @@ pub(super) async fn ask(keeper: Arc<ClockKeeper>, parts: Parts) {
 /// The newest signatures of the root that upstreams show. One that shows old ones does not decide
 /// alone; and when it is the certificates' dates that keep upstreams away, the signatures are
 /// fetched all the same, since they prove themselves.
-async fn evidence(upstreams: &Upstreams, gate: &Gate, shared: &resolver::Shared) -> Option<Signed> {
-    let (first, upstream) = signed(upstreams, None, shared).await;
-    let is_good = |signed: &Signed| clock::unix_s() <= signed.until_unix_s;
+async fn evidence(
+    upstreams: &Upstreams,
+    gate: &Gate,
+    settings: &dnssec::Settings,
+) -> Option<Window> {
+    let (first, upstream) = signed(upstreams, None, settings).await;
+    let is_good = |signed: &Window| clock::unix_s() <= signed.until_unix_s;
     if first.as_ref().is_some_and(is_good) {
         return first;
     }
     let second = match upstream {
         Some(upstream) if upstreams.names().count() > 1 => {
-            signed(upstreams, Some(&upstream), shared).await.0
+            signed(upstreams, Some(&upstream), settings).await.0
         }
         _ => None,
     };
@@ -335,15 +367,15 @@ async fn evidence(upstreams: &Upstreams, gate: &Gate, shared: &resolver::Shared)
     let now = Now::read();
     let lenient = Gate::lenient(gate.status(&now).passed_unix_s, &now);
     let undated = upstreams.under(&Arc::new(lenient)).ok()?;
-    signed(&undated, None, shared).await.0
+    signed(&undated, None, settings).await.0
 }
 
 /// The root's signatures as an upstream shows them, and its name.
 async fn signed(
     upstreams: &Upstreams,
     avoid: Option<&str>,
-    shared: &resolver::Shared,
-) -> (Option<Signed>, Option<Arc<str>>) {
+    settings: &dnssec::Settings,
+) -> (Option<Window>, Option<Arc<str>>) {
     let deadline = clock::instant() + PATIENCE;
     let ask = |qtype| async move {
         let question = Question {
@@ -359,13 +391,14 @@ async fn signed(
     let (Some((soa, _)), Some((keys, upstream))) = (soa, keys) else {
         return (None, None);
     };
-    let found = shared.root_evidence(&soa, &keys, &Now::read());
+    let found = dnssec::root_window(&soa, &keys, settings, &Now::read());
     (found, Some(upstream))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Signed;
 
     #[test]
     fn the_file_says_the_last_good_time() {
@@ -456,6 +489,14 @@ mod tests {
         assert!(!schedule.is_due(start, State::Synced, false, after(at + 90_000)));
         assert!(schedule.is_due(start, State::Synced, false, after(at + 90_400)));
         // A set clock is not synced any more: doubt counts, but not every second.
+        // Cold, and then set: at once.
+        schedule.note(true, after(at));
+        assert!(schedule.is_due(start, cold, false, after(at + 1)));
+        schedule.note(false, after(at + 1));
+        assert!(!schedule.is_due(start, cold, false, after(at + 30)));
+        assert!(schedule.is_due(start, cold, false, after(at + 31)));
+        schedule.note(true, after(at + 31));
+        assert!(schedule.is_due(start, State::Plausible, true, after(at + 32)));
         schedule.note(true, after(at));
         assert!(!schedule.is_due(start, State::Plausible, true, after(at + 29)));
         assert!(schedule.is_due(start, State::Plausible, false, after(at + 30)));

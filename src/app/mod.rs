@@ -209,6 +209,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     }
     drop((alive, stopped, network_seen));
     let (stopping, hangup) = signals.split();
+    let fixed = anchors.settings();
     let (clock_changed, clock_changes) = watch::channel(clock.gate().is_cold());
     // The tasks beside the workers: one call each.
     runtime.spawn(hangup.forward(parts.commands.clone()));
@@ -220,7 +221,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         upstreams.clone(),
         clock_changed,
     ));
-    runtime.spawn(clock::ask(Arc::clone(&clock), parts.clone()));
+    runtime.spawn(clock::ask(Arc::clone(&clock), parts.clone(), fixed));
     runtime.spawn(anchors::keep(anchors, parts.clone()));
     receipt::listening(&listening.borrow());
 

@@ -87,6 +87,12 @@ impl Gate {
         self.is_doubted.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the clock is doubted.
+    #[must_use]
+    pub fn is_doubted(&self) -> bool {
+        self.is_doubted.load(Ordering::Relaxed)
+    }
+
     /// Whether the clock was doubted since this was asked last.
     #[must_use]
     pub fn take_doubt(&self) -> bool {

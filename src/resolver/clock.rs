@@ -14,9 +14,9 @@ use tracing::{info, warn};
 use crate::{
     anchors::time_text,
     clock::{Cause, Change, Gate, Now, Signed, Status},
-    dnssec,
+    dnssec::{self, Window},
     reply::{ExtendedError, Failure},
-    wire::{Name, Question, Response, rtype},
+    wire::{Name, Question, rtype},
 };
 
 use super::{Shared, driver::Found};
@@ -136,20 +136,12 @@ impl Shared {
         }
     }
 
-    /// When the root's signatures in these responses, to the questions for its SOA and its keys,
-    /// hold; `None` when they prove nothing, or nothing is validated.
-    #[must_use]
-    pub fn root_evidence(&self, soa: &Response, keys: &Response, now: &Now) -> Option<Signed> {
-        let settings = self.dnssec.load_full()?;
-        let window = dnssec::root_window(soa, keys, &settings, now)?;
-        Some(Signed {
+    /// Takes the times of the root's signatures, fetched just now, as evidence about the clock.
+    pub fn root_signed(&self, window: &Window, now: &Now) {
+        let signed = Signed {
             from_unix_s: window.from_unix_s,
             until_unix_s: window.until_unix_s,
-        })
-    }
-
-    /// Takes the times of the root's signatures, fetched just now, as evidence about the clock.
-    pub fn root_signed(&self, signed: Signed, now: &Now) {
+        };
         if let Some(gated) = &self.gated
             && let Some(change) = gated.gate.root_signed(signed, now)
         {

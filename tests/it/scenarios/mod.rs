@@ -36,7 +36,7 @@
 //! TIME +seconds [WALL]                moves all clocks, or the wall clock alone, also by -seconds
 //! CLOCK +-seconds|right               the wall clock alone is set, by this much or to the truth
 //! CLOCK-IS cold|plausible|synced
-//! ROOT-SIGNATURES                     the upstream's are taken as evidence about the clock
+//! ROOT-SIGNATURES [prove-nothing]                     the upstream's are taken as evidence about the clock
 //! ```
 //!
 //! [`lies`] says what the options of signatures are. What must hold always needs no line: SERVFAIL
@@ -62,7 +62,7 @@ use truename::{
     access::{self, Access},
     cache,
     clock::{FLOOR_UNIX_S, Gate, Now, Trust},
-    dnssec::Settings,
+    dnssec::{Settings, root_window},
     handler::{Attempt, Client, Handler},
     reply,
     resolver::{Resolver, Shared},
@@ -415,12 +415,14 @@ impl Stage {
             "ROOT-SIGNATURES" => {
                 let soa = self.root(rtype::SOA).await?;
                 let keys = self.root(rtype::DNSKEY).await?;
-                let found = self.shared.root_evidence(&soa, &keys, &now());
-                if let Some(signed) = found {
-                    self.shared.root_signed(signed, &now());
+                let settings = self.shared.dnssec_settings().ok_or("validation is off")?;
+                let found = root_window(&soa, &keys, &settings, &now());
+                if let Some(window) = found {
+                    self.shared.root_signed(&window, &now());
                 }
-                return Ok(complaint(found.is_some(), || {
-                    "they prove nothing".to_owned()
+                let proves = words.optional() != Some("prove-nothing");
+                return Ok(complaint(found.is_some() == proves, || {
+                    format!("they prove {found:?}")
                 }));
             }
             "TIME" => pass(words)?,
