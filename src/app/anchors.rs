@@ -3,16 +3,17 @@
 
 use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 use tracing::{debug, error, info, warn};
 
 use super::Parts;
 
 use crate::{
-    anchors::{self, Change, Event, Keeper, ReadError, STATE_FILE, Source, store},
+    admin,
+    anchors::{self, Change, Event, Keeper, ReadError, STATE_FILE, Seed, Source, store},
     clock,
     config::Settings,
-    dnssec, resolver,
+    dnssec,
     upstream::{Exchange as _, Upstreams},
     wire::{CLASS_IN, Name, Question, Response, rtype},
 };
@@ -34,20 +35,22 @@ pub(super) struct AnchorKeeper {
     base: dnssec::Settings,
     /// What was last said about writing the state file.
     complained: Option<String>,
+    /// How the anchors stand, for whoever shows them.
+    shown: watch::Sender<Vec<admin::Anchor>>,
 }
 
 impl AnchorKeeper {
-    /// Reads the state file and the anchors written down, and keeps the state from now on.
-    pub(super) fn start(settings: &Settings) -> Result<Self, ReadError> {
-        let mut started = Self::read(settings)?;
+    /// Reads the state file, takes the anchors written down, and keeps the state from now on.
+    pub(super) fn start(settings: &Settings, seeds: &Seeds) -> Self {
+        let mut started = Self::read(settings, seeds);
         // Failing to make the directory shows when the file is written.
         let _ = fs::create_dir_all(&settings.state_directory);
         started.save();
-        Ok(started)
+        started
     }
 
-    /// Reads the state file and the anchors written down.
-    fn read(settings: &Settings) -> Result<Self, ReadError> {
+    /// Reads the state file and takes the anchors written down.
+    fn read(settings: &Settings, seeds: &Seeds) -> Self {
         let state_file = settings.state_directory.join(STATE_FILE);
         let keeper = match store::load(&state_file, clock::FLOOR_UNIX_S) {
             Ok(keeper) => keeper,
@@ -61,32 +64,23 @@ impl AnchorKeeper {
             state_file,
             base: base(settings),
             complained: None,
+            shown: watch::Sender::default(),
         };
-        read.seed(settings)?;
-        Ok(read)
+        read.seed(seeds);
+        read
     }
 
-    /// Takes changed settings; what was there stays when a file cannot be read.
-    fn apply(&mut self, settings: &Settings) -> Result<(), ReadError> {
-        self.seed(settings)?;
+    /// Takes changed settings and anchors written down.
+    fn apply(&mut self, settings: &Settings, seeds: &Seeds) {
+        self.seed(seeds);
         self.base = base(settings);
-        Ok(())
+        self.save();
     }
 
-    fn seed(&mut self, settings: &Settings) -> Result<(), ReadError> {
-        let files = &settings.dnssec.trust_anchors;
-        let (seeds, source) = if files.is_empty() {
-            (anchors::built_in(), Source::BuiltIn)
-        } else {
-            let mut seeds = Vec::new();
-            for file in files {
-                seeds.extend(anchors::read(file)?);
-            }
-            (seeds, Source::Configured)
-        };
-        let changes = self.keeper.seed(&seeds, source, clock::unix_s());
+    fn seed(&mut self, seeds: &Seeds) {
+        let now_s = clock::unix_s();
+        let changes = self.keeper.seed(&seeds.seeds, seeds.source, now_s);
         Self::note(&changes);
-        Ok(())
     }
 
     /// Its part of the receipt: `validating, anchors 20326 38696`.
@@ -127,8 +121,8 @@ impl AnchorKeeper {
         .clamp(LOOK_MIN, LOOK_MAX)
     }
 
-    /// Asks for the keys of every zone that is due and gives what follows to the validator.
-    async fn look(&mut self, upstreams: &Upstreams, shared: &resolver::Shared) {
+    /// Asks for the keys of every zone that is due.
+    async fn look(&mut self, upstreams: &Upstreams) {
         let now_s = clock::unix_s();
         let due: Vec<Name> = self
             .keeper
@@ -143,12 +137,8 @@ impl AnchorKeeper {
         if due.is_empty() {
             return;
         }
-        let before = self.keeper.anchors();
         for zone in due {
             self.look_at(&zone, upstreams).await;
-        }
-        if self.keeper.anchors() != before {
-            shared.apply_dnssec(Some(self.settings()));
         }
         self.save();
     }
@@ -192,8 +182,14 @@ impl AnchorKeeper {
         }
     }
 
+    /// How the anchors stand, now and whenever that changes.
+    pub(super) fn shown(&self) -> watch::Receiver<Vec<admin::Anchor>> {
+        self.shown.subscribe()
+    }
+
     /// Writes the state file; failing is said once for each reason.
     fn save(&mut self) {
+        self.shown.send_replace(show(&self.keeper));
         match store::save(&self.state_file, &self.keeper) {
             Ok(()) => self.complained = None,
             Err(error) => {
@@ -212,7 +208,21 @@ impl AnchorKeeper {
 /// # Errors
 /// When a file with anchors cannot be read.
 pub fn validator_settings(settings: &Settings) -> Result<dnssec::Settings, ReadError> {
-    AnchorKeeper::read(settings).map(|keeper| keeper.settings())
+    let seeds = Seeds::read(settings)?;
+    Ok(AnchorKeeper::read(settings, &seeds).settings())
+}
+
+fn show(keeper: &Keeper) -> Vec<admin::Anchor> {
+    let keys = keeper
+        .points()
+        .flat_map(|(zone, point)| point.keys.iter().map(move |tracked| (zone, tracked)));
+    keys.map(|(zone, tracked)| admin::Anchor {
+        zone: zone.to_string(),
+        key_tag: tracked.key.tag(),
+        state: tracked.state.label().to_owned(),
+        trusted: tracked.state.is_trusted(),
+    })
+    .collect()
 }
 
 /// What the operator decides, without anchors.
@@ -237,40 +247,65 @@ fn base(settings: &Settings) -> dnssec::Settings {
     }
 }
 
-/// Whether the files with anchors can be read, so that settings can be refused as a whole.
-pub(super) fn check(settings: &Settings) -> Result<(), ReadError> {
-    let mut files = settings.dnssec.trust_anchors.iter();
-    files.try_for_each(|file| anchors::read(file).map(drop))
+/// The trust anchors written down, or else those built in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Seeds {
+    seeds: Vec<Seed>,
+    source: Source,
 }
 
-/// Keeps the anchors for as long as truename runs: follows the zones' keys and the settings.
-pub(super) async fn keep(mut keeper: AnchorKeeper, mut parts: Parts) {
-    let mut current = parts.settings.borrow_and_update().dnssec.clone();
+impl Seeds {
+    /// Reads the files that the settings name.
+    pub(super) fn read(settings: &Settings) -> Result<Self, ReadError> {
+        let files = &settings.dnssec.trust_anchors;
+        if files.is_empty() {
+            return Ok(Self {
+                seeds: anchors::built_in(),
+                source: Source::BuiltIn,
+            });
+        }
+        let mut seeds = Vec::new();
+        for file in files {
+            seeds.extend(anchors::read(file)?);
+        }
+        Ok(Self {
+            seeds,
+            source: Source::Configured,
+        })
+    }
+}
+
+/// Keeps the anchors for as long as truename runs: follows the zones' keys, the settings, and the
+/// anchors written down. The validator is told of what differs.
+pub(super) async fn keep(
+    mut keeper: AnchorKeeper,
+    mut seeds: watch::Receiver<Arc<Seeds>>,
+    mut parts: Parts,
+) {
+    let wanted = |keeper: &AnchorKeeper, settings: &Settings| {
+        settings.dnssec.validate.then(|| keeper.settings())
+    };
+    let mut current = Arc::clone(&parts.settings.borrow_and_update());
+    let mut told = wanted(&keeper, &current);
     loop {
         tokio::select! {
-            changed = parts.settings.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                let new = Arc::clone(&parts.settings.borrow_and_update());
-                if new.dnssec == current {
-                    continue;
-                }
-                current = new.dnssec.clone();
-                if let Err(error) = keeper.apply(&new) {
-                    warn!("the trust anchors stay as they were: {error}");
-                }
-                keeper.save();
-                let settings = current.validate.then(|| keeper.settings());
-                parts.resolver.apply_dnssec(settings);
+            Ok(()) = parts.settings.changed() => {
+                current = Arc::clone(&parts.settings.borrow_and_update());
+                keeper.apply(&current, &seeds.borrow_and_update());
             }
+            Ok(()) = seeds.changed() => keeper.apply(&current, &seeds.borrow_and_update()),
             () = sleep(keeper.wait()) => {
                 // No timer moves by a clock that is wrong (RFC 5011 counts in days).
-                if current.validate && !parts.resolver.is_clock_cold() {
+                if current.dnssec.validate && !parts.resolver.is_clock_cold() {
                     let asked = parts.upstreams.borrow_and_update().for_worker();
-                    keeper.look(&asked, &parts.resolver).await;
+                    keeper.look(&asked).await;
                 }
             }
+        }
+        let wanted = wanted(&keeper, &current);
+        if wanted != told {
+            told.clone_from(&wanted);
+            parts.resolver.apply_dnssec(wanted);
         }
     }
 }

@@ -59,7 +59,9 @@ impl Descriptors {
     pub(super) fn share(self, settings: &Settings) -> Share {
         let listen = &settings.listen;
         let pairs = listen.dns.len() + listen.doh.len();
-        let listeners = 2 * pairs + listen.dot.len() + listen.doq.len();
+        let sockets = 2 * pairs + listen.dot.len() + listen.doq.len();
+        // The main thread has a copy of each, for a worker that has to be started anew.
+        let listeners = 2 * sockets;
         let upstreams = &settings.upstream.upstreams;
         let plain = upstreams
             .iter()

@@ -12,7 +12,9 @@ mod cache_file;
 mod certificate;
 mod changes;
 mod clock;
+mod control;
 mod descriptors;
+mod files;
 mod log;
 mod network;
 mod receipt;
@@ -21,6 +23,7 @@ mod running;
 mod signals;
 mod systemd;
 mod worker;
+mod workers;
 
 use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc, thread};
 
@@ -29,28 +32,33 @@ use tokio::{
     runtime::Builder,
     sync::{mpsc, oneshot, watch},
 };
+use tracing::warn;
 
 use crate::{
     access::Access,
+    admin::SocketError,
     anchors::ReadError,
     certificates::CertificateError,
     config::{self, LoadError, Options, Settings, Surroundings},
     handler::Transport,
-    listener::{self, BindError},
+    listener::{self, BindError, Bound},
     net::server_tls::ServerTls,
     reply, resolver,
     upstream::{SetupError, Upstreams},
 };
 pub use anchors::validator_settings;
 
-use anchors::AnchorKeeper;
+use anchors::{AnchorKeeper, Seeds};
 use cache_file::CacheFile;
 use certificate::Keeper;
 use clock::ClockKeeper;
+use control::{Control, LastReload};
 use descriptors::Descriptors;
-use running::Running;
+use files::Files;
+use log::Log;
+use running::{Complaints, Running};
 use signals::Signals;
-use worker::Alive;
+use workers::Workers;
 
 /// Workers at most: beyond it a home or office has no use for more, each costs sockets and
 /// upstream connections.
@@ -77,14 +85,23 @@ pub enum Error {
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Another truename answers at the control socket.
+    #[error(transparent)]
+    Control(#[from] SocketError),
     /// Upstreams cannot be set up.
     #[error(transparent)]
     Upstreams(#[from] SetupError),
+    /// A socket that the service manager handed over is of no use.
+    #[error(
+        "cannot use a socket of the service manager: {0}; see ListenStream= and \
+             ListenDatagram= of its socket unit"
+    )]
+    Inherited(io::Error),
     /// The system gives no thread, timer or signal.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
-    /// A worker ended by itself; its own message is in the log.
-    #[error("a worker stopped; see the log")]
+    /// Workers ended by themselves again and again; their own messages are in the log.
+    #[error("workers stopped again and again; see the log")]
     Worker,
 }
 
@@ -110,6 +127,10 @@ pub(in crate::app) struct Parts {
     pub(in crate::app) upstreams: watch::Receiver<Arc<Upstreams>>,
     /// Where truename listens, in the order in which transports are listed to people.
     pub(in crate::app) listening: watch::Receiver<Vec<(Transport, SocketAddr)>>,
+    /// What happens to the network.
+    pub(in crate::app) network: watch::Receiver<network::Seen>,
+    /// What came of the last reload; `None` before the first.
+    pub(in crate::app) last_reload: watch::Receiver<Option<LastReload>>,
     /// To the main thread.
     pub(in crate::app) commands: mpsc::Sender<Command>,
 }
@@ -119,36 +140,47 @@ pub(in crate::app) struct Parts {
 /// # Errors
 /// When it cannot start; afterwards only when a worker fails.
 pub fn run(options: &Options) -> Result<(), Error> {
+    // Before there is a second thread.
+    let inherited = systemd::inherited().map_err(Error::Inherited)?;
+    let started = crate::clock::instant();
     let surroundings = Surroundings::read();
-    let settings = config::load(options, &surroundings)?;
-    let _log = log::start(settings.log);
+    let mut settings = config::load(options, &surroundings)?;
+    inherited.override_addresses(&mut settings.listen);
+    let log = Log::start(settings.log);
 
     // What can be wrong is found out before anything runs, so that each mistake is one line.
     let asked = Upstreams::new(&settings.upstream)?;
-    anchors::check(&settings)?;
-    let encrypted = !(settings.listen.dot.is_empty()
-        && settings.listen.doh.is_empty()
-        && settings.listen.doq.is_empty());
-    let workers = thread::available_parallelism()
+    let seeds = Seeds::read(&settings)?;
+    let count = thread::available_parallelism()
         .map_or(1, NonZeroUsize::get)
         .min(WORKERS_MAX);
     let descriptors = Descriptors {
         limit: descriptors::raise_limit(),
-        workers,
+        workers: count,
     };
     let share = descriptors.share(&settings);
     let clock = Arc::new(ClockKeeper::start(&settings.state_directory));
     let asked = asked.under(clock.gate())?;
     let asked = Arc::new(asked.with_udp_sockets_max(share.udp_sockets_max));
-    let bound = listener::bind(&settings.listen, workers)?;
+    let places = settings.listen.places();
+    let mut bound = Bound::new(count);
+    bound.add(bound.open(&places, &[], &inherited)?);
+    for socket in inherited.unwanted(&places) {
+        warn!(
+            socket,
+            "a socket was handed over that no listener wants; see [listen]"
+        );
+    }
     // After the ports, so that a second instance makes no authority before it finds them taken.
-    let (keeper, tls) = if encrypted {
+    let (keeper, tls) = if places.iter().any(|place| place.protocol.is_encrypted()) {
         let (keeper, key) = Keeper::start(&settings, clock.gate())?;
         (Some(keeper), Some(ServerTls::new(key)?))
     } else {
         (None, None)
     };
-    let anchors = AnchorKeeper::start(&settings)?;
+    let anchors = AnchorKeeper::start(&settings, &seeds);
+    // The anchors' keeper made the state directory, in which it is.
+    let control_socket = control::bind(&settings)?;
     let dnssec_line = if settings.dnssec.validate {
         anchors.describe()
     } else {
@@ -172,44 +204,30 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let listeners = Arc::new(listener::Shared::new(listen, tls));
     let runtime = Builder::new_current_thread().enable_all().build()?;
     // From here on a signal is a request, and no longer the end of a process half started.
-    let signals = {
+    let ((stopping, hangup), files) = {
         let _inside = runtime.enter();
-        Signals::catch()?
+        (Signals::catch()?.split(), Files::start(&settings))
     };
-    let (stop, stopped) = watch::channel(false);
+    let (seeds, seeds_seen) = watch::channel(Arc::new(seeds));
     let (upstreams, upstreams_seen) = watch::channel(asked);
     let (current, settings_seen) = watch::channel(Arc::new(settings));
     let (listening, listening_seen) = watch::channel(bound.addresses());
+    let (last_reload, last_reload_seen) = watch::channel(None);
     let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
+    let (network, network_seen) = watch::channel(network::Seen::default());
     let parts = Parts {
         resolver,
         listeners,
+        network: network_seen,
         settings: settings_seen,
         upstreams: upstreams_seen,
         listening: listening_seen,
+        last_reload: last_reload_seen,
         commands,
     };
-    let (network, network_seen) = watch::channel(network::Seen::default());
-    let (alive, ended) = mpsc::channel(workers);
     let (probe, probed) = oneshot::channel();
-    let mut probe = Some(probe);
-    let mut threads = Vec::new();
-    for (number, sockets) in bound.into_workers().into_iter().enumerate() {
-        threads.push(worker::start(worker::Share {
-            number,
-            sockets,
-            listeners: Arc::clone(&parts.listeners),
-            resolver: Arc::clone(&parts.resolver),
-            upstreams: parts.upstreams.clone(),
-            network: network_seen.clone(),
-            stop: stopped.clone(),
-            probe: probe.take(),
-            alive: Alive(alive.clone()),
-        })?);
-    }
-    drop((alive, stopped, network_seen));
-    let (stopping, hangup) = signals.split();
-    let fixed = anchors.settings();
+    let workers = Workers::start(count, &bound, parts.clone(), probe)?;
+    let written_down = anchors.settings();
     let (clock_changed, clock_changes) = watch::channel(clock.gate().is_cold());
     // The tasks beside the workers: one call each.
     runtime.spawn(hangup.forward(parts.commands.clone()));
@@ -221,14 +239,30 @@ pub fn run(options: &Options) -> Result<(), Error> {
         upstreams.clone(),
         clock_changed,
     ));
-    runtime.spawn(clock::ask(Arc::clone(&clock), parts.clone(), fixed));
-    runtime.spawn(anchors::keep(anchors, parts.clone()));
+    runtime.spawn(clock::ask(Arc::clone(&clock), parts.clone(), written_down));
+    if let Some(bound) = control_socket {
+        let control = Control {
+            parts: parts.clone(),
+            started,
+            anchors: anchors.shown(),
+            saver: cache_file
+                .as_ref()
+                .map(CacheFile::saver)
+                .unwrap_or_default(),
+        };
+        runtime.spawn(control::serve(bound, control));
+    }
+    runtime.spawn(anchors::keep(anchors, seeds_seen, parts.clone()));
     receipt::listening(&listening.borrow());
 
     let running = Running {
         options,
         surroundings,
+        log,
         settings: current,
+        seeds,
+        files,
+        complaints: Complaints::default(),
         dnssec_line,
         descriptors,
         parts,
@@ -236,21 +270,16 @@ pub fn run(options: &Options) -> Result<(), Error> {
         clock: Arc::clone(&clock),
         clock_changes,
         upstreams,
-        _listening: listening,
+        inherited,
+        bound,
+        listening,
+        last_reload,
         commanded,
-        stop,
-        ended,
+        workers,
+        cache_file,
         probed: Some(probed),
     };
     let outcome = runtime.block_on(running.watch(stopping));
     clock.end();
-    for thread in threads {
-        if thread.join().is_err() {
-            return Err(Error::Worker);
-        }
-    }
-    if let Some(file) = cache_file {
-        file.finish();
-    }
     outcome
 }

@@ -7,28 +7,43 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{MissedTickBehavior, interval},
 };
-use tracing::{error, info};
+use tracing::{info, warn};
 
 use super::{
-    Command, Error, Parts, certificate::Keeper, clock::ClockKeeper, descriptors::Descriptors,
-    receipt, signals::Stop, systemd,
+    Command, Error, LastReload, Parts,
+    anchors::Seeds,
+    cache_file::CacheFile,
+    certificate::Keeper,
+    clock::ClockKeeper,
+    descriptors::Descriptors,
+    files::Files,
+    log::Log,
+    receipt,
+    signals::Stop,
+    systemd::{self, Watchdog},
+    workers::Workers,
 };
 use crate::{
     config::{Options, Settings, Surroundings},
     handler::Transport,
-    listener,
-    upstream::{self, Upstreams},
+    listener::{self, Bound, Inherited},
+    upstream::{self, SetupError, Upstreams},
 };
 
-/// How often certificate files are looked at.
+/// How often the certificate is looked at beside changes of its files: one of ours ends some day.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(60);
 
 /// What the main thread holds while the workers work.
 pub(super) struct Running<'a> {
     pub(super) options: &'a Options,
     pub(super) surroundings: Surroundings,
+    pub(super) log: Log,
     /// The settings in force; tells those who follow them.
     pub(super) settings: watch::Sender<Arc<Settings>>,
+    /// The trust anchors written down.
+    pub(super) seeds: watch::Sender<Arc<Seeds>>,
+    pub(super) files: Files,
+    pub(super) complaints: Complaints,
     pub(super) dnssec_line: String,
     pub(super) descriptors: Descriptors,
     /// What others have of this; holding it also keeps their channels open.
@@ -38,24 +53,54 @@ pub(super) struct Running<'a> {
     /// Changes when the clock becomes cold or right.
     pub(super) clock_changes: watch::Receiver<bool>,
     pub(super) upstreams: watch::Sender<Arc<Upstreams>>,
-    pub(super) _listening: watch::Sender<Vec<(Transport, SocketAddr)>>,
+    pub(super) inherited: Inherited,
+    /// The listeners that are open.
+    pub(super) bound: Bound,
+    pub(super) listening: watch::Sender<Vec<(Transport, SocketAddr)>>,
+    pub(super) last_reload: watch::Sender<Option<LastReload>>,
     pub(super) commanded: mpsc::Receiver<Command>,
-    pub(super) stop: watch::Sender<bool>,
-    pub(super) ended: mpsc::Receiver<()>,
+    pub(super) workers: Workers,
+    pub(super) cache_file: Option<CacheFile>,
     pub(super) probed: Option<oneshot::Receiver<Vec<upstream::Probe>>>,
 }
 
 impl Running<'_> {
-    /// Waits for the signal to stop, for commands, for certificates to change and for the first answers of
-    /// upstreams.
+    /// Waits for the signal to stop, for commands, for files to change and for the first answers
+    /// of upstreams.
     pub(super) async fn watch(mut self, mut stopping: Stop) -> Result<(), Error> {
+        let served = self.serve(&mut stopping).await;
+        if served.is_ok() {
+            info!("stopping: finishing the queries in flight");
+            systemd::stopping();
+            // Whoever connects from now on is better off with a refusal than in a queue.
+            drop(self.bound);
+            tokio::select! {
+                () = self.workers.stop() => self.workers.join()?,
+                () = stopping.next() => {
+                    warn!("told to stop again: ending at once");
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(file) = self.cache_file {
+            file.finish();
+        }
+        served
+    }
+
+    /// Until it is time to stop.
+    async fn serve(&mut self, stopping: &mut Stop) -> Result<(), Error> {
         let mut look = interval(CERTIFICATE_LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watchdog = Watchdog::start();
         systemd::ready();
         loop {
             tokio::select! {
-                () = stopping.next() => break,
+                () = stopping.next() => return Ok(()),
                 Some(command) = self.commanded.recv() => self.obey(command),
+                number = self.workers.ended() => self.workers.replace(number, &self.bound)?,
+                () = watchdog.turn() => watchdog.tell(&self.workers),
+                () = self.files.changed() => self.look_at_files(),
                 _ = look.tick() => self.look_at_certificate(),
                 Ok(()) = self.clock_changes.changed() => self.look_at_certificate(),
                 probes = probes(&mut self.probed) => {
@@ -65,19 +110,8 @@ impl Running<'_> {
                     }
                     receipt::upstreams(&self.settings.borrow(), &probes, &dnssec);
                 }
-                _ = self.ended.recv() => {
-                    error!("a worker ended by itself");
-                    let _ = self.stop.send(true);
-                    return Err(Error::Worker);
-                }
             }
         }
-        info!("stopping: finishing the queries in flight");
-        systemd::stopping();
-        // Workers that are gone need not be told.
-        let _ = self.stop.send(true);
-        while self.ended.recv().await.is_some() {}
-        Ok(())
     }
 
     fn obey(&mut self, command: Command) {
@@ -89,12 +123,94 @@ impl Running<'_> {
         }
     }
 
+    /// Takes what files that were given say now; one that is broken leaves what was there.
+    fn look_at_files(&mut self) {
+        self.look_at_certificate();
+        self.look_at_roots();
+        self.look_at_anchors();
+    }
+
+    fn look_at_roots(&mut self) {
+        let mut settings = Settings::clone(&self.settings.borrow());
+        let read = settings.read_files().map_err(|error| error.to_string());
+        if read.is_ok() && settings.upstream == self.settings.borrow().upstream {
+            self.complaints.roots = None;
+            return;
+        }
+        let made = read.and_then(|()| {
+            let made = self.make_upstreams(&settings);
+            made.map_err(|error| error.to_string())
+        });
+        match made {
+            Ok(upstreams) => {
+                info!("roots of upstreams were replaced");
+                self.complaints.roots = None;
+                self.upstreams.send_replace(Arc::new(upstreams));
+                self.settings.send_replace(Arc::new(settings));
+            }
+            Err(text) => {
+                complain(
+                    &mut self.complaints.roots,
+                    "the roots of upstreams stay",
+                    text,
+                );
+            }
+        }
+    }
+
+    fn look_at_anchors(&mut self) {
+        let read = Seeds::read(&self.settings.borrow());
+        match read {
+            Ok(seeds) => {
+                self.complaints.anchors = None;
+                self.apply_seeds(seeds);
+            }
+            Err(error) => {
+                let text = error.to_string();
+                complain(&mut self.complaints.anchors, "the trust anchors stay", text);
+            }
+        }
+    }
+
+    /// Tells the keeper of trust anchors of others that were written down.
+    pub(super) fn apply_seeds(&self, seeds: Seeds) {
+        self.seeds.send_if_modified(|current| {
+            let differs = **current != seeds;
+            if differs {
+                info!("the trust anchors written down were read again");
+                *current = Arc::new(seeds);
+            }
+            differs
+        });
+    }
+
+    /// Upstreams for these settings, which take over what they share with those in use.
+    pub(super) fn make_upstreams(&self, settings: &Settings) -> Result<Upstreams, SetupError> {
+        let share = self.descriptors.share(settings);
+        let upstreams = self.upstreams.borrow().renewed(&settings.upstream)?;
+        Ok(upstreams.with_udp_sockets_max(share.udp_sockets_max))
+    }
+
     fn look_at_certificate(&mut self) {
         let fresh = self.keeper.as_mut().and_then(Keeper::look);
         if let Some(key) = fresh {
             info!("the certificate was replaced");
             replace_certificate(&self.parts.listeners, key);
         }
+    }
+}
+
+/// What was last said about files that cannot be used; each reason is said once.
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    roots: Option<String>,
+    anchors: Option<String>,
+}
+
+fn complain(said: &mut Option<String>, what_stays: &str, text: String) {
+    if said.as_ref() != Some(&text) {
+        warn!("{what_stays} as they were: {text}");
+        *said = Some(text);
     }
 }
 
@@ -113,7 +229,7 @@ async fn probes(
 }
 
 pub(super) fn replace_certificate(listeners: &listener::Shared, key: Arc<CertifiedKey>) {
-    if let Some(tls) = &listeners.tls {
+    if let Some(tls) = listeners.tls() {
         tls.replace(key);
     }
 }

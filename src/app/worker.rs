@@ -3,7 +3,14 @@
 //! Workers share the cache, the flights and nothing that a query must wait for; a query is read,
 //! answered and written on one thread.
 
-use std::{io, sync::Arc, thread};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
 
 use tokio::{
     runtime::Builder,
@@ -11,10 +18,10 @@ use tokio::{
 };
 use tracing::error;
 
-use super::network::Seen;
+use super::{Parts, network::Seen};
 use crate::{
-    listener::{self, WorkerSockets},
-    resolver::{self, Resolver},
+    listener::{self, ListenerSockets, Order},
+    resolver::Resolver,
     upstream::{Probe, Upstreams},
 };
 
@@ -22,31 +29,34 @@ use crate::{
 pub(super) struct Share {
     /// Its number, from 0.
     pub(super) number: usize,
-    /// Its sockets.
-    pub(super) sockets: WorkerSockets,
-    /// The listeners' part that all workers have in common.
-    pub(super) listeners: Arc<listener::Shared>,
-    /// The resolver's part that all workers have in common.
-    pub(super) resolver: Arc<resolver::Shared>,
-    /// The upstreams, and what replaces them later; each worker makes connections of its own.
-    pub(super) upstreams: watch::Receiver<Arc<Upstreams>>,
-    /// What happens to the network.
-    pub(super) network: watch::Receiver<Seen>,
+    /// Its sockets to begin with.
+    pub(super) sockets: Vec<ListenerSockets>,
+    /// What is to be changed about them later.
+    pub(super) orders: mpsc::Receiver<Order>,
+    /// What all workers have in common. Each makes connections to upstreams of its own.
+    pub(super) parts: Parts,
     /// Turns true when it is time to stop.
     pub(super) stop: watch::Receiver<bool>,
     /// Asks the upstreams once and says how that went, if wanted.
     pub(super) probe: Option<oneshot::Sender<Vec<Probe>>>,
+    /// Numbers to be repeated in `answered`, to show that the worker's loop turns.
+    pub(super) beat: watch::Receiver<u64>,
+    /// The last number of `beat` that was seen.
+    pub(super) answered: Arc<AtomicU64>,
     /// Says when the worker has ended, however it did.
     pub(super) alive: Alive,
 }
 
-/// Sends a message when it is dropped, by the end of a worker or by its panic.
-pub(super) struct Alive(pub(super) mpsc::Sender<()>);
+/// Sends a worker's number when it is dropped, by the end of the worker or by its panic.
+pub(super) struct Alive {
+    pub(super) number: usize,
+    pub(super) ended: mpsc::Sender<usize>,
+}
 
 impl Drop for Alive {
     fn drop(&mut self) {
         // There is room for one message of each worker; nobody listens when the process ends.
-        let _ = self.0.try_send(());
+        let _ = self.ended.try_send(self.number);
     }
 }
 
@@ -60,17 +70,18 @@ pub(super) fn start(share: Share) -> io::Result<thread::JoinHandle<()>> {
 
 async fn work(share: Share) {
     let Share {
-        number: _,
+        number,
         sockets,
-        listeners,
-        resolver,
-        mut upstreams,
-        network,
+        orders,
+        mut parts,
         stop,
         probe,
+        beat,
+        answered,
         alive,
     } = share;
-    let built = Arc::new(upstreams.borrow_and_update().for_worker());
+    tokio::spawn(answer(beat, answered));
+    let built = Arc::new(parts.upstreams.borrow_and_update().for_worker());
     if let Some(probe) = probe {
         let upstreams = Arc::clone(&built);
         tokio::spawn(async move {
@@ -78,14 +89,27 @@ async fn work(share: Share) {
             let _ = probe.send(upstreams.probe().await);
         });
     }
-    let resolver = Arc::new(Resolver::new(resolver, Arc::clone(&built)));
-    let following = follow(upstreams, network, built, Arc::clone(&resolver));
-    let following = tokio::spawn(following);
-    if let Err(error) = listener::serve(sockets, resolver, listeners, stop).await {
-        error!(%error, "a listener failed");
+    let resolver = Arc::new(Resolver::new(
+        Arc::clone(&parts.resolver),
+        Arc::clone(&built),
+    ));
+    let following = follow(parts.upstreams, parts.network, built, Arc::clone(&resolver));
+    tokio::spawn(following);
+    let served = listener::serve(sockets, orders, resolver, parts.listeners, stop).await;
+    if let Err(error) = served {
+        error!(worker = number, %error, "a listener failed");
     }
-    following.abort();
     drop(alive);
+}
+
+/// Shows that the worker's loop turns.
+async fn answer(mut beat: watch::Receiver<u64>, answered: Arc<AtomicU64>) {
+    loop {
+        answered.store(*beat.borrow_and_update(), Ordering::Relaxed);
+        if beat.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Gives the resolver new upstreams whenever they change, and tells those it has of the network.
@@ -102,7 +126,8 @@ async fn follow(
                 if changed.is_err() {
                     return;
                 }
-                current = Arc::new(upstreams.borrow_and_update().for_worker());
+                let new = upstreams.borrow_and_update().for_worker_from(&current);
+                current = Arc::new(new);
                 resolver.apply_upstreams(Arc::clone(&current));
             }
             Ok(()) = network.changed() => {

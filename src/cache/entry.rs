@@ -1,17 +1,17 @@
 //! One cached answer, packed into one allocation.
 //!
 //! ```text
-//! stored_s ttl_s failed_s signed_min failures flags rcode key_len | form | form, if they differ | key | TTL offsets and records | ... | EDE
+//! stored_s ttl_s failed_s signed_min failures flags rcode hits key_len | form | form, if they differ | key | TTL offsets and records | ... | EDE
 //! ```
 //!
-//! `stored_s` to `rcode` are all that ever changes of an entry, and of these only `failed_s`,
-//! `failures` and marks in `flags`: giving an answer out renews nothing.
+//! Of an entry in the cache only `failed_s`, `failures`, `hits` and marks in `flags` ever change:
+//! giving an answer out renews nothing.
 
 use crate::wire::Records;
 
 /// The number of this layout, in files of entries. Another layout, another meaning of a field or
 /// another rule of what may be stored is another number.
-pub(super) const LAYOUT: u16 = 1;
+pub(super) const LAYOUT: u16 = 2;
 
 /// Octets of the fixed head.
 const HEAD_OCTETS: usize = 20;
@@ -24,10 +24,17 @@ const FLAG_FAILURE: u8 = 0x04;
 const FLAG_EDE: u8 = 0x08;
 /// A refresh showed that the answer must not outlive its time.
 const FLAG_DENOUNCED: u8 = 0x10;
+/// Somebody has seen to it that it is replaced before its time is over.
+const FLAG_CLAIMED: u8 = 0x20;
 /// Set by the cache when the entry is read; cleared when eviction passes it.
 const FLAG_VISITED: u8 = 0x80;
-const FLAGS_ALL: u8 =
-    FLAG_SECURE | FLAG_TWO_FORMS | FLAG_FAILURE | FLAG_EDE | FLAG_DENOUNCED | FLAG_VISITED;
+const FLAGS_ALL: u8 = FLAG_SECURE
+    | FLAG_TWO_FORMS
+    | FLAG_FAILURE
+    | FLAG_EDE
+    | FLAG_DENOUNCED
+    | FLAG_CLAIMED
+    | FLAG_VISITED;
 
 // Where the head's fields begin.
 const STORED_AT: usize = 0;
@@ -37,6 +44,7 @@ const SIGNED_AT: usize = 12;
 const FAILURES_AT: usize = 14;
 const FLAGS_AT: usize = 15;
 const RCODE_AT: usize = 16;
+const HITS_AT: usize = 17;
 const KEY_LEN_AT: usize = 18;
 
 /// What is to be stored: a finished answer to one question.
@@ -156,8 +164,10 @@ impl Stored {
         let mut octets: Box<[u8]> = Box::from(octets);
         *octets.first_chunk_mut()? = stored_s.to_be_bytes();
         let mut stored = Self(octets);
-        // When a refresh failed in the time of another boot says nothing in this one.
-        stored.mark_failed(0, 0);
+        if stored.entry().failure().is_none() {
+            // The time of its last failed refresh is of another boot.
+            stored.mark_failed(0, 0);
+        }
         Some(stored)
     }
 
@@ -173,11 +183,20 @@ impl Stored {
         self.0.len()
     }
 
-    /// Marks the entry as read, for the eviction.
+    /// Marks the entry as read, for the eviction, and counts it.
     pub(super) fn visit(&mut self) {
-        if let Some(flags) = self.0.get_mut(FLAGS_AT) {
-            *flags |= FLAG_VISITED;
+        self.mark(FLAG_VISITED);
+        if let Some(hits) = self.0.get_mut(HITS_AT) {
+            *hits = hits.saturating_add(1);
         }
+    }
+
+    /// Takes the duty to replace the entry before its time is over, which one alone has; whether it
+    /// was still there to take.
+    pub(super) fn claim(&mut self) -> bool {
+        let is_first = !self.entry().is_claimed();
+        self.mark(FLAG_CLAIMED);
+        is_first
     }
 
     /// Takes note that the answer could not be replaced at `now_s`; `failures` in a row, this one
@@ -193,8 +212,12 @@ impl Stored {
 
     /// Takes note that the answer must not be given out once it has expired.
     pub(super) fn denounce(&mut self) {
+        self.mark(FLAG_DENOUNCED);
+    }
+
+    fn mark(&mut self, flag: u8) {
         if let Some(flags) = self.0.get_mut(FLAGS_AT) {
-            *flags |= FLAG_DENOUNCED;
+            *flags |= flag;
         }
     }
 
@@ -223,12 +246,8 @@ impl<'a> Entry<'a> {
 
     /// Whether its parts fill its octets exactly, and none is of an unknown kind.
     fn is_whole(&self) -> bool {
-        if self.0.len() < HEAD_OCTETS
-            || self
-                .0
-                .get(FLAGS_AT)
-                .is_none_or(|flags| flags & !FLAGS_ALL != 0)
-        {
+        let is_unknown = |flags: &u8| flags & !FLAGS_ALL != 0;
+        if self.0.len() < HEAD_OCTETS || self.0.get(FLAGS_AT).is_none_or(is_unknown) {
             return false;
         }
         let end = self.forms_end();
@@ -296,6 +315,18 @@ impl<'a> Entry<'a> {
     pub fn is_signed_for(&self, more_s: u32, now_s: u32) -> bool {
         let signed_s = u32::from(self.u16_at(SIGNED_AT)).saturating_mul(60);
         self.age_s(now_s).saturating_add(more_s) <= signed_s
+    }
+
+    /// How often it was read since it was stored, as far as an octet counts.
+    #[must_use]
+    pub fn hits(&self) -> u8 {
+        self.0.get(HITS_AT).copied().unwrap_or(0)
+    }
+
+    /// Whether somebody sees to it that it is replaced before its time is over.
+    #[must_use]
+    pub fn is_claimed(&self) -> bool {
+        self.has(FLAG_CLAIMED)
     }
 
     /// When replacing the answer failed last: uptime in seconds, and how many failures in a row

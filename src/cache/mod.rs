@@ -32,13 +32,6 @@ const SHARD_OCTETS_MIN: usize = 256 * 1024;
 /// Shards at most; enough that two workers rarely meet at one lock.
 const SHARDS_MAX: usize = 64;
 
-/// Where a walk through the entries stands.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    shard: usize,
-    slot: usize,
-}
-
 /// How replacing an answer failed.
 #[derive(Clone, Copy, Debug)]
 pub struct RefreshFailed {
@@ -48,6 +41,13 @@ pub struct RefreshFailed {
     pub is_of_name: bool,
     /// For how long after their expiry answers are given out, seconds.
     pub serve_stale_s: u32,
+}
+
+/// Where a walk through the entries stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    shard: usize,
+    slot: usize,
 }
 
 /// The cache all listeners and workers share.
@@ -68,6 +68,15 @@ impl Cache {
                 .map(|_| Mutex::new(Shard::new(settings.size_octets / count)))
                 .collect(),
             hasher: entropy::hasher(),
+        }
+    }
+
+    /// Holds so many octets from now on; what no longer fits is evicted. The number of shards stays,
+    /// so that one made much smaller does not keep the largest answers.
+    pub fn resize(&self, size_octets: usize) {
+        let each = size_octets / self.shards.len().max(1);
+        for shard in &self.shards {
+            lock(shard).resize(each, |key| self.hasher.hash_one(key));
         }
     }
 
@@ -112,20 +121,35 @@ impl Cache {
         true
     }
 
+    /// Takes the duty to replace the answer under `key` before its time is over; `false` when
+    /// somebody has it, or there is no answer.
+    pub fn claim(&self, key: &[u8]) -> bool {
+        let hash = self.hasher.hash_one(key);
+        self.shard(hash)
+            .find_mut(hash, key)
+            .is_some_and(Stored::claim)
+    }
+
     /// Removes what is stored under the key.
     pub fn remove(&self, key: &[u8]) {
         let hash = self.hasher.hash_one(key);
         self.shard(hash).remove(hash, key);
     }
 
-    /// Removes every answer to questions at and below `name`; the root means all.
-    pub fn remove_zone(&self, name: &Name) {
+    /// Removes every answer to questions at and below `name`; the root means all. How many there
+    /// were.
+    pub fn remove_zone(&self, name: &Name) -> usize {
+        let mut removed = 0_usize;
         for shard in &self.shards {
-            lock(shard).retain(
+            let mut shard = lock(shard);
+            let before = shard.len();
+            shard.retain(
                 |entry| !key_is_within(entry.key(), name),
                 |key| self.hasher.hash_one(key),
             );
+            removed = removed.saturating_add(before.saturating_sub(shard.len()));
         }
+        removed
     }
 
     /// The number of entries.

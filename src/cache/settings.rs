@@ -14,6 +14,8 @@ pub struct Settings {
     /// For how long after its expiry an answer may still be given out when no fresh one can be had
     /// (RFC 8767), seconds; 0 is never.
     pub serve_stale_s: u32,
+    /// Whether answers in use are asked for again shortly before they expire.
+    pub prefetch: bool,
 }
 
 impl Default for Settings {
@@ -24,6 +26,7 @@ impl Default for Settings {
             ttl_max_s: 86_400,
             negative_ttl_max_s: 3_600,
             serve_stale_s: 86_400,
+            prefetch: true,
         }
     }
 }

@@ -35,6 +35,12 @@ impl Shard {
         }
     }
 
+    /// Holds so many octets from now on.
+    pub(super) fn resize(&mut self, octets_max: usize, rehash: impl Fn(&[u8]) -> u64) {
+        self.octets_max = octets_max;
+        while self.octets > octets_max && self.evict(&rehash) {}
+    }
+
     /// The entry under `key`, marked as read.
     pub(super) fn read(&mut self, hash: u64, key: &[u8]) -> Option<Entry<'_>> {
         let number = self.find(hash, key)?;

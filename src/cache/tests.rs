@@ -127,7 +127,7 @@ fn flushing_takes_a_name_a_zone_or_all() {
     }
     cache.remove(&key("example"));
     assert_eq!(cache.len(), 3);
-    cache.remove_zone(&Name::parse("a.example").unwrap());
+    assert_eq!(cache.remove_zone(&Name::parse("a.example").unwrap()), 2);
     assert_eq!(cache.len(), 1);
     assert!(cache.read(&key("other"), |_| ()).is_some());
     cache.remove_zone(&Name::root());

@@ -16,8 +16,9 @@ use super::{
 use crate::{
     dnssec::{Security, Verdict},
     handler::Transport,
+    names::Local,
     resolver::explain::Explanation,
-    wire::{Record, Response, ResponseError, rcode, rtype},
+    wire::{Question, Record, Response, ResponseError, rcode, rtype},
 };
 
 /// Extended errors by which a validating server says that an answer is bogus (RFC 8914, sections
@@ -46,7 +47,8 @@ pub(super) struct Shown {
     /// Our own verdict; `None` when nothing was validated here.
     verdict: Option<Verdict>,
     server: String,
-    transport: Transport,
+    /// `None` when nobody was asked.
+    transport: Option<Transport>,
     elapsed: Duration,
 }
 
@@ -74,9 +76,30 @@ impl Shown {
             size_octets: octets.len(),
             verdict: None,
             server,
-            transport,
+            transport: Some(transport),
             elapsed,
         })
+    }
+
+    /// What a client would get for a name that is answered here.
+    pub(super) fn local(question: Question, local: Local, elapsed: Duration) -> Self {
+        Self {
+            response: Response {
+                rcode: local.rcode,
+                truncated: false,
+                question,
+                answer: local.answer,
+                authority: local.authority,
+                extended_errors: Vec::new(),
+            },
+            flags: vec!["qr", "rd", "ra"],
+            id: None,
+            size_octets: 0,
+            verdict: None,
+            server: format!("nobody, a special-use name ({})", local.document),
+            transport: None,
+            elapsed,
+        }
     }
 
     /// What a client that does not ask for DNSSEC records would get for what was judged; `None`
@@ -119,7 +142,7 @@ impl Shown {
             size_octets: said.octets,
             verdict: Some(verdict.clone()),
             server: said.upstream.to_string(),
-            transport: said.transport,
+            transport: Some(said.transport),
             elapsed,
         })
     }
@@ -188,13 +211,13 @@ impl Shown {
         section(out, "ANSWER", answer)?;
         section(out, "AUTHORITY", authority)?;
         writeln!(out, "\n;; Query time: {} msec", self.elapsed.as_millis())?;
-        writeln!(
-            out,
-            ";; SERVER: {} ({})",
-            self.server,
-            self.transport.label()
-        )?;
-        writeln!(out, ";; MSG SIZE  rcvd: {}", self.size_octets)
+        match self.transport {
+            Some(transport) => {
+                writeln!(out, ";; SERVER: {} ({})", self.server, transport.label())?;
+                writeln!(out, ";; MSG SIZE  rcvd: {}", self.size_octets)
+            }
+            None => writeln!(out, ";; SERVER: {}", self.server),
+        }
     }
 
     /// The same as JSON; keys are stable.
@@ -224,7 +247,7 @@ impl Shown {
             "authority": authority.iter().map(record).collect::<Vec<_>>(),
             "ede": ede.collect::<Vec<_>>(),
             "server": self.server,
-            "transport": self.transport.label(),
+            "transport": self.transport.map(Transport::label),
             "elapsed_ms": milliseconds(self.elapsed),
             "size_octets": self.size_octets,
         })

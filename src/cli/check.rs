@@ -9,16 +9,21 @@ use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, ExitStatus, answer::milliseconds, arguments::Check, load, runtime, write_json,
+    CommandError, ExitStatus,
+    answer::milliseconds,
+    arguments::Check,
+    load,
+    private_zones::{self, Finding},
+    runtime, write_json,
 };
 use crate::{
-    anchors,
+    anchors, app,
     certificates::{self, CertificateError, Files, Note},
     clock,
     config::{CertificateFiles, DnssecSettings, Settings, Surroundings},
     listener::{self, BindError},
     net::port_owner::PortOwner,
-    upstream::{self, SetupError, Upstreams},
+    upstream::{self, LookedUp, SetupError, Upstreams},
 };
 
 /// One thing that was tried.
@@ -104,6 +109,7 @@ pub(super) fn run(
         tried.push(Tried::new("upstream", "all", Verdict::Note, detail));
     } else {
         try_upstreams(&settings.upstream, &mut tried)?;
+        try_private_zones(&settings, &mut tried)?;
     }
     let fails = tried.iter().any(|tried| tried.verdict == Verdict::Fails);
     if arguments.json {
@@ -206,7 +212,6 @@ fn try_state_directory(directory: &Path) -> Tried {
     Tried::new(subject, name, Verdict::Ok, detail)
 }
 
-/// Asks every upstream one question.
 /// Trust anchors, the names that are not validated, and the clock that both are judged by.
 fn try_anchors(settings: &DnssecSettings, now_unix_s: u64, tried: &mut Vec<Tried>) {
     if !settings.validate {
@@ -261,9 +266,18 @@ fn try_anchors(settings: &DnssecSettings, now_unix_s: u64, tried: &mut Vec<Tried
     }
 }
 
+/// Asks every upstream one question.
 fn try_upstreams(settings: &upstream::Settings, tried: &mut Vec<Tried>) -> io::Result<()> {
     let subject = "upstream";
-    let probes = runtime()?.block_on(async { Ok(Upstreams::new(settings)?.probe().await) });
+    let outcome = runtime()?.block_on(async {
+        let upstreams = Upstreams::new(settings)?;
+        let looked_up = upstreams.look_up().await;
+        Ok((looked_up, upstreams.probe().await))
+    });
+    let probes = outcome.map(|(looked_up, probes)| {
+        tried.extend(looked_up.into_iter().map(try_look_up));
+        probes
+    });
     match probes {
         Ok(probes) => tried.extend(probes.into_iter().map(|probe| {
             let name = format!("{} ({})", probe.upstream, probe.transport.label());
@@ -294,6 +308,52 @@ fn try_upstreams(settings: &upstream::Settings, tried: &mut Vec<Tried>) -> io::R
                 error.to_string(),
             ));
         }
+    }
+    Ok(())
+}
+
+/// What asking for the addresses of an upstream brought.
+fn try_look_up(looked_up: LookedUp) -> Tried {
+    let name = format!("{} ({})", looked_up.upstream, looked_up.host);
+    let servers = looked_up.servers.join(", ");
+    let (verdict, detail) = match looked_up.addresses {
+        Ok(addresses) => {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            let addresses = addresses.join(", ");
+            (Verdict::Ok, format!("is at {addresses}, by {servers}"))
+        }
+        Err(failure) => (
+            Verdict::Fails,
+            format!("{failure} (asked {servers}); check its name, or write `addresses`"),
+        ),
+    };
+    Tried::new("look-up", name, verdict, detail)
+}
+
+/// Whether the zones with routes of their own validate.
+fn try_private_zones(settings: &Settings, tried: &mut Vec<Tried>) -> io::Result<()> {
+    let subject = "route";
+    for zone in &settings.dnssec.unvalidated_zones {
+        let detail = "its answers are taken unvalidated (dnssec = \"off\")";
+        tried.push(Tried::new(subject, zone.to_string(), Verdict::Ok, detail));
+    }
+    if !settings.dnssec.validate || settings.dnssec.private_zones.is_empty() {
+        return Ok(());
+    }
+    // What stands in their way was said before.
+    let (Ok(validator), Ok(upstreams)) = (
+        app::validator_settings(settings),
+        Upstreams::new(&settings.upstream),
+    ) else {
+        return Ok(());
+    };
+    for (zone, finding) in private_zones::find_out(settings, &validator, upstreams)? {
+        let (verdict, detail) = match finding {
+            Finding::Taken(detail) => (Verdict::Ok, detail),
+            Finding::Withheld(detail) => (Verdict::Fails, detail),
+            Finding::Unknown(detail) => (Verdict::Note, detail),
+        };
+        tried.push(Tried::new(subject, zone.to_string(), verdict, detail));
     }
     Ok(())
 }

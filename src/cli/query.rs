@@ -58,6 +58,15 @@ pub(super) fn run(
         ..Options::default()
     };
     let settings = config::load(&options, surroundings)?;
+    if arguments.server.is_none()
+        && let Some(local) = settings.names.answer(&question)
+    {
+        return write(
+            &Shown::local(question, local, elapsed(start)),
+            arguments.json,
+            out,
+        );
+    }
     if !settings.dnssec.validate && !arguments.explain {
         let answered = ask_upstreams(&question, &settings.upstream, deadline);
         return show(answered, start, arguments.json, out);

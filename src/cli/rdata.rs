@@ -47,7 +47,11 @@ fn known(rtype: u16, rdata: &[u8]) -> Option<String> {
             match RData::read(&mut decoder, kind, Restrict::new(length)).ok()? {
                 // Written in base64, which no other tool reads.
                 RData::Unknown { .. } | RData::NULL(_) => None,
-                data => Some(data.to_string()),
+                data => {
+                    // Some, such as an OPT record, have no presentation form, and say so by failing.
+                    let mut text = String::new();
+                    write!(text, "{data}").ok().map(|()| text)
+                }
             }
         }
     }
@@ -310,6 +314,7 @@ mod tests {
             (rtype::HTTPS, vec![0, 1, 0, 0, 4, 0, 3, 1, 2, 3]),
             (rtype::CNAME, vec![0xc0, 0]),
             (CAA, b"\x00\x02\x1b[x".to_vec()),
+            (rtype::OPT, Vec::new()),
         ] {
             let text = text(rtype, &rdata);
             assert!(text.starts_with("\\# "), "{text}");

@@ -1,7 +1,12 @@
 //! From the file as written to checked settings: defaults, ranges, and what must hold between
 //! keys.
 
-use std::{collections::HashMap, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     Options, Surroundings,
@@ -13,7 +18,7 @@ use super::{
         UpstreamEntry,
     },
     table::Written,
-    upstreams::{self, Draft, Places},
+    upstreams::{self, Draft, Listening, Places},
     values,
 };
 use crate::{access, cache, listener, names, upstream};
@@ -21,6 +26,9 @@ use crate::{access, cache, listener, names, upstream};
 /// The upstreams when none are configured: both validate, filter no names but (quad9) malware,
 /// and have IPv4 and IPv6 addresses in the catalogue.
 pub const DEFAULT_UPSTREAMS: [&str; 2] = ["quad9", "cloudflare"];
+
+/// The control socket's name in the state directory.
+const ADMIN_SOCKET: &str = "truename.sock";
 
 /// The most upstreams: each keeps connections and statistics.
 const UPSTREAMS_MAX: usize = 64;
@@ -57,6 +65,12 @@ pub(super) fn check(
     problems: &mut Collector<'_>,
 ) -> Settings {
     let base = surroundings.base(source);
+    let StatePlaces {
+        directory: state_directory,
+        cache_file,
+        admin_socket,
+    } = state_places(&file, &base, surroundings);
+    let written = listening(&file.listen, problems);
     let listen = if options.listen.is_empty() {
         listen(file.listen, surroundings, problems)
     } else {
@@ -68,35 +82,34 @@ pub(super) fn check(
         let flag = |url: &String| draft(url, Place::Flag("--upstream"));
         options.upstreams.iter().map(flag).collect()
     };
-    let (upstreams, upstream_entries) = upstreams::all(entries, problems);
-    let routes = routes::all(file.routes, &upstreams, problems);
-    let state_directory = file.state.directory.map_or_else(
-        || surroundings.default_state_directory(),
-        |directory| base.join(directory.value),
-    );
-    let cache_file = file.cache.file.as_ref();
-    let cache_file = cache_file.map(|file| state_directory.join(&file.value));
+    let checked = upstreams::all(entries, problems);
+    let listening = listeners(&listen, written, !options.listen.is_empty());
+    checked.check_loops(&listening, &surroundings.addresses, problems);
+    let routes = routes::all(file.routes, &checked.settings, problems);
+    let upstream = upstream::Settings {
+        upstreams: checked.settings.clone(),
+        routes: routes.iter().map(|route| route.way.clone()).collect(),
+        strategy: file
+            .forward
+            .strategy
+            .map(|strategy| strategy.value)
+            .unwrap_or_default(),
+        timeout: timeout(file.forward.timeout, problems),
+    };
+    checked.check_look_ups(&upstream, problems);
     Settings {
         source: source.map(Path::to_owned),
         listen,
         tls: tls(file.tls, &base, problems),
         access: access(file.access),
-        upstream: upstream::Settings {
-            upstreams,
-            routes: routes.iter().map(|route| route.way.clone()).collect(),
-            strategy: file
-                .forward
-                .strategy
-                .map(|strategy| strategy.value)
-                .unwrap_or_default(),
-            timeout: timeout(file.forward.timeout, problems),
-        },
-        upstream_entries,
+        upstream,
+        upstream_entries: checked.entries,
         cache: cache(file.cache, problems),
         cache_file,
         dnssec: dnssec(file.dnssec, &routes, &base, problems),
         names: names(&file.names, &routes),
         state_directory,
+        admin_socket,
         log: LogSettings {
             level: file.log.level.map(|level| level.value).unwrap_or_default(),
             format: file
@@ -105,6 +118,87 @@ pub(super) fn check(
                 .map(|format| format.value)
                 .unwrap_or_default(),
         },
+    }
+}
+
+/// The addresses of the file's listeners with their places.
+fn listening(written: &file::Listen, problems: &Collector<'_>) -> Vec<Listening> {
+    let lists = [
+        ("listen.dns", &written.dns),
+        ("listen.dot", &written.dot),
+        ("listen.doq", &written.doq),
+        ("listen.doh", &written.doh),
+    ];
+    let of_list = |(key, list)| {
+        let list: &List<SocketAddr> = list;
+        let one = move |address: &Written<SocketAddr>| Listening {
+            key,
+            address: address.value,
+            place: problems.place(address.span.start),
+        };
+        list.iter().flatten().map(one).collect::<Vec<_>>()
+    };
+    lists.into_iter().flat_map(of_list).collect()
+}
+
+/// All addresses that are listened on, each with the place where it is `written`, if it is. Those
+/// with port 0 are left out: nobody knows yet what they will be.
+fn listeners(
+    settings: &listener::Settings,
+    mut written: Vec<Listening>,
+    by_flags: bool,
+) -> Vec<Listening> {
+    if by_flags {
+        written.clear();
+    }
+    let mut all = written;
+    for (key, list) in [
+        ("listen.dns", &settings.dns),
+        ("listen.dot", &settings.dot),
+        ("listen.doq", &settings.doq),
+        ("listen.doh", &settings.doh),
+    ] {
+        for address in list {
+            let is_known = |it: &Listening| it.key == key && it.address == *address;
+            if !all.iter().any(is_known) {
+                all.push(Listening {
+                    key,
+                    address: *address,
+                    place: if by_flags {
+                        Place::Flag("--listen")
+                    } else {
+                        Place::Default
+                    },
+                });
+            }
+        }
+    }
+    all.retain(|it| it.address.port() != 0);
+    all
+}
+
+/// What lies in the state directory unless its path is absolute.
+pub(super) struct StatePlaces {
+    directory: PathBuf,
+    cache_file: Option<PathBuf>,
+    pub(super) admin_socket: Option<PathBuf>,
+}
+
+/// Where the file, however wrong the rest of it is, wants its state.
+pub(super) fn state_places(file: &File, base: &Path, surroundings: &Surroundings) -> StatePlaces {
+    let directory = match &file.state.directory {
+        Some(directory) => base.join(&directory.value),
+        None => surroundings.default_state_directory(),
+    };
+    let cache_file = file.cache.file.as_ref();
+    let socket = match &file.admin.socket {
+        Some(socket) => &socket.value,
+        None => Path::new(ADMIN_SOCKET),
+    };
+    StatePlaces {
+        cache_file: cache_file.map(|file| directory.join(&file.value)),
+        admin_socket: (!socket.as_os_str().is_empty()).then(|| directory.join(socket)),
+        directory,
     }
 }
 
@@ -322,6 +416,11 @@ fn entries(
             problems,
         );
         places.note(
+            "bootstrap",
+            upstream.bootstrap.as_deref().and_then(<[_]>::first),
+            problems,
+        );
+        places.note(
             "pin",
             upstream.pin.as_deref().and_then(<[_]>::first),
             problems,
@@ -332,6 +431,7 @@ fn entries(
                 name: upstream.name.map(|name| name.value),
                 server_name: upstream.server_name.map(|name| name.value),
                 addresses: values_of(upstream.addresses),
+                bootstrap: values_of(upstream.bootstrap),
                 ca: upstream.ca.map(|path| NamedFile {
                     path: base.join(path.value),
                     place: problems.place(path.span.start),
@@ -354,6 +454,7 @@ fn draft(url: &str, place: Place) -> Draft {
             name: None,
             server_name: None,
             addresses: Vec::new(),
+            bootstrap: Vec::new(),
             ca: None,
             pins: Vec::new(),
             weight: None,
@@ -410,6 +511,7 @@ fn cache(written: file::Cache, problems: &mut Collector<'_>) -> cache::Settings 
         ttl_max_s: seconds(&written.max_ttl, default.ttl_max_s),
         negative_ttl_max_s: seconds(&written.max_negative_ttl, default.negative_ttl_max_s),
         serve_stale_s: seconds(&written.serve_stale, default.serve_stale_s),
+        prefetch: written.prefetch.map_or(default.prefetch, |key| key.value),
     };
     if let Some(time) = written.serve_stale
         && time.value > SERVE_STALE_MAX

@@ -1,6 +1,6 @@
 //! The effective configuration as a file that says the same again.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, path::Path, time::Duration};
 
 use super::{Settings, values};
 use crate::anchors;
@@ -50,6 +50,9 @@ impl Settings {
             if !entry.addresses.is_empty() {
                 writeln!(out, "addresses = {}", list(&entry.addresses))?;
             }
+            if !entry.bootstrap.is_empty() {
+                writeln!(out, "bootstrap = {}", list(&entry.bootstrap))?;
+            }
             if let Some(file) = &entry.ca {
                 writeln!(out, "ca = {}", quoted(&file.path.to_string_lossy()))?;
             }
@@ -94,6 +97,7 @@ impl Settings {
             let file = file.strip_prefix(&self.state_directory).unwrap_or(file);
             writeln!(out, "file = {}", quoted(&file.to_string_lossy()))?;
         }
+        writeln!(out, "prefetch = {}", self.cache.prefetch)?;
 
         writeln!(out, "\n[dnssec]")?;
         writeln!(out, "validate = {}", self.dnssec.validate)?;
@@ -112,6 +116,11 @@ impl Settings {
 
         writeln!(out, "\n[names]")?;
         writeln!(out, "special_use = {}", self.names.special_use)?;
+
+        writeln!(out, "\n[admin]")?;
+        let socket = self.admin_socket.as_deref().unwrap_or(Path::new(""));
+        let socket = socket.strip_prefix(&self.state_directory).unwrap_or(socket);
+        writeln!(out, "socket = {}", quoted(&socket.to_string_lossy()))?;
 
         writeln!(out, "\n[state]")?;
         let directory = self.state_directory.to_string_lossy();

@@ -39,6 +39,7 @@ pub(super) struct File {
     pub(super) routes: Vec<Written<Route>>,
     pub(super) dnssec: Dnssec,
     pub(super) names: Names,
+    pub(super) admin: Admin,
     pub(super) state: State,
     pub(super) log: Log,
 }
@@ -90,6 +91,8 @@ pub(super) struct Upstream {
     pub(super) server_name: Key<String>,
     /// Where it is, so that its host name needs no lookup.
     pub(super) addresses: List<IpAddr>,
+    /// Who is asked for the addresses of its host name; default the other upstreams.
+    pub(super) bootstrap: List<String>,
     /// PEM file with roots trusted for this upstream beside the public ones.
     pub(super) ca: Key<PathBuf>,
     /// `sha256/` and the base64 digest of a public key, one of which must match.
@@ -107,7 +110,7 @@ pub(super) struct Forward {
     pub(super) timeout: Key<Duration>,
 }
 
-/// `[cache]`. Size and file: restart; the rest live, for what is stored from then on.
+/// `[cache]`. File: restart. The rest live: the size at once, times for what is stored from then on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cache {
     /// Memory of all entries, octets; 64 KiB to 64 GiB, default 32 MiB.
@@ -124,6 +127,8 @@ pub(super) struct Cache {
     /// File in which answers outlive the process, seen from the state directory; default none, since
     /// it tells which names were asked for. Restart.
     pub(super) file: Key<PathBuf>,
+    /// Whether answers in use are asked for again shortly before they expire; default true.
+    pub(super) prefetch: Key<bool>,
 }
 
 /// One `[[route]]`. Live.
@@ -138,7 +143,7 @@ pub(super) struct Route {
     pub(super) dnssec: Key<bool>,
 }
 
-/// `[dnssec]`: how answers are validated. Live, but for `trust_anchors`: restart.
+/// `[dnssec]`: how answers are validated. Live; answers judged otherwise are forgotten.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dnssec {
     /// Whether answers are validated; default true.
@@ -160,6 +165,13 @@ pub(super) struct Dnssec {
 pub(super) struct Names {
     /// Whether special-use names (RFC 6761 and its kin) are not forwarded; default true.
     pub(super) special_use: Key<bool>,
+}
+
+/// `[admin]`. Restart.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Admin {
+    /// The control socket, seen from the state directory; empty for none, default `truename.sock`.
+    pub(super) socket: Key<PathBuf>,
 }
 
 /// `[state]`. Restart.
@@ -212,6 +224,7 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             name: upstream.text("name", "office", filled),
             server_name: upstream.text("server_name", "dns.example", filled),
             addresses: upstream.texts("addresses", "192.0.2.1", address),
+            bootstrap: upstream.texts("bootstrap", "9.9.9.9", filled),
             ca: upstream.text("ca", "ca.pem", path),
             pin: upstream.texts("pin", "sha256/…", filled),
             weight: upstream.count("weight", u64::from(u32::MAX)),
@@ -222,16 +235,14 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
             }),
             timeout: forward.text("timeout", "4s", values::duration),
         }),
-        cache: root.table("cache", |cache| {
-            cache.flag("prefetch");
-            Cache {
-                size: cache.size("size", values::size),
-                min_ttl: cache.text("min_ttl", "0s", whole_seconds),
-                max_ttl: cache.text("max_ttl", "1d", whole_seconds),
-                max_negative_ttl: cache.text("max_negative_ttl", "1h", whole_seconds),
-                serve_stale: cache.text("serve_stale", "1d", whole_seconds),
-                file: cache.text("file", "cache.bin", path),
-            }
+        cache: root.table("cache", |cache| Cache {
+            size: cache.size("size", values::size),
+            min_ttl: cache.text("min_ttl", "0s", whole_seconds),
+            max_ttl: cache.text("max_ttl", "1d", whole_seconds),
+            max_negative_ttl: cache.text("max_negative_ttl", "1h", whole_seconds),
+            serve_stale: cache.text("serve_stale", "1d", whole_seconds),
+            file: cache.text("file", "cache.bin", path),
+            prefetch: cache.flag("prefetch"),
         }),
         routes: root.tables("route", |route| Route {
             zones: route.texts("zones", "corp.example", zone),
@@ -260,6 +271,15 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
                 special_use: names.flag("special_use"),
             }
         }),
+        admin: root.table("admin", |admin| {
+            admin.texts("http", "127.0.0.1:8053", |text| {
+                values::socket_address(text, 8053)
+            });
+            Admin {
+                // Empty is a value: no socket.
+                socket: admin.text("socket", "truename.sock", |text| Ok(PathBuf::from(text))),
+            }
+        }),
         state: root.table("state", |state| State {
             directory: state.text("directory", "/var/lib/truename", path),
         }),
@@ -286,12 +306,6 @@ fn read_unbuilt(root: &mut Table<'_, '_, '_>) {
         record.text("type", "A", filled);
         record.text("data", "192.168.1.5", filled);
         record.text("ttl", "5m", values::duration);
-    });
-    root.table("admin", |admin| {
-        admin.texts("http", "127.0.0.1:8053", |text| {
-            values::socket_address(text, 8053)
-        });
-        admin.text("socket", "truename.sock", path);
     });
 }
 

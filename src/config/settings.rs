@@ -30,6 +30,8 @@ pub struct Settings {
     pub names: names::Settings,
     /// The directory for what outlives the process. It need not exist yet.
     pub state_directory: PathBuf,
+    /// The control socket; `None` for no such socket.
+    pub admin_socket: Option<PathBuf>,
     /// What is logged.
     pub log: LogSettings,
 }
@@ -64,6 +66,8 @@ pub struct UpstreamEntry {
     pub server_name: Option<String>,
     /// The addresses it was given.
     pub addresses: Vec<IpAddr>,
+    /// Who is asked for the addresses of its host name, as written.
+    pub bootstrap: Vec<String>,
     /// The PEM file with its own roots.
     pub ca: Option<NamedFile>,
     /// Its pins, as written.

@@ -3,11 +3,14 @@
 
 use std::{
     env,
-    net::{Ipv6Addr, UdpSocket},
+    net::{IpAddr, Ipv6Addr, UdpSocket},
     path::{Path, PathBuf},
 };
 
-use nix::unistd::{AccessFlags, Uid, access};
+use nix::{
+    ifaddrs::{InterfaceAddress, getifaddrs},
+    unistd::{AccessFlags, Uid, access},
+};
 
 /// Where the file is looked for when none is named, in order.
 pub const PLACES: [&str; 2] = ["truename.toml", "/etc/truename/truename.toml"];
@@ -35,6 +38,8 @@ pub struct Surroundings {
     pub working_directory: Option<PathBuf>,
     /// Whether the machine has no IPv6 at all, so that the default listeners must do without.
     pub lacks_ipv6: bool,
+    /// The addresses of this machine's interfaces, as far as they can be told.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Surroundings {
@@ -55,6 +60,7 @@ impl Surroundings {
             home: variable("HOME"),
             working_directory: env::current_dir().ok(),
             lacks_ipv6: UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err(),
+            addresses: own_addresses(),
         }
     }
 
@@ -102,6 +108,16 @@ impl Surroundings {
             .or_else(|| self.config.clone())
             .or_else(|| PLACES.iter().map(PathBuf::from).find(|path| exists(path)))
     }
+}
+
+fn own_addresses() -> Vec<IpAddr> {
+    let interfaces = getifaddrs().into_iter().flatten();
+    let address = |interface: InterfaceAddress| {
+        let address = interface.address?;
+        let ipv4 = address.as_sockaddr_in().map(|it| it.ip().into());
+        ipv4.or_else(|| address.as_sockaddr_in6().map(|it| it.ip().into()))
+    };
+    interfaces.filter_map(address).collect()
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ min_ttl = "0s"
 max_ttl = "1d"
 max_negative_ttl = "1h"
 serve_stale = "1d"
-prefetch = false
+prefetch = true
 file = "cache.bin"
 
 [dnssec]
@@ -112,6 +112,7 @@ rebinding_allow = []
 
 [admin]
 http = []
+socket = "run/control.sock"
 
 [state]
 directory = "state"
@@ -125,7 +126,6 @@ queries = "off"
 /// What the planned configuration's example has beyond that, each with its refusal.
 const WHOLE: &str = r#"
 [cache]
-prefetch = true
 
 [names]
 hosts = ["/etc/hosts"]
@@ -140,7 +140,6 @@ ttl = "5m"
 
 [admin]
 http = ["127.0.0.1:8053"]
-socket = "truename.sock"
 
 [log]
 queries = "all"
@@ -200,6 +199,10 @@ fn the_whole_configuration_is_read() {
         Some(Path::new("/etc/truename/state/cache.bin")),
         "seen from the state directory"
     );
+    assert_eq!(
+        settings.admin_socket.as_deref(),
+        Some(Path::new("/etc/truename/state/run/control.sock"))
+    );
     assert_eq!(settings.upstream.timeout, Duration::from_secs(4));
     let [office] = settings.upstream.upstreams.as_slice() else {
         panic!("{:?}", settings.upstream.upstreams);
@@ -236,7 +239,7 @@ fn every_unbuilt_key_is_refused_by_name() {
     assert_eq!(found.len(), unbuilt::UNBUILT.len(), "{found:#?}");
     assert!(
         found.contains(
-            &"truename.toml:3:12: `cache.prefetch`: not built yet; remove the key or write false"
+            &"truename.toml:6:24: `names.rebinding_protection`: not built yet; remove the key or write false"
                 .to_owned()
         )
     );
@@ -483,8 +486,38 @@ fn each_mistake_is_told_with_line_key_and_remedy() {
         ),
         (
             "[[upstream]]\nurl = \"tls://dns.example\"",
-            "2:7: `upstream.addresses`: the addresses of \"dns.example\" are not known here; add \
-             `addresses = [\"...\"]`",
+            "2:7: `upstream.url`: the addresses of dns.example. must be looked up, and no upstream \
+             can be asked that needs no look-up itself; add bootstrap = [\"9.9.9.9\"], or \
+             `addresses`",
+        ),
+        (
+            // One that routes name is asked for nothing else.
+            "[[upstream]]\nurl = \"tls://dns.example\"\n[[upstream]]\nurl = \"192.0.2.1\"\n\
+             [[route]]\nzones = [\"lan\"]\nupstreams = [\"192.0.2.1\"]",
+            "2:7: `upstream.url`: the addresses of dns.example. must be looked up, and no upstream \
+             can be asked that needs no look-up itself; add bootstrap = [\"9.9.9.9\"], or \
+             `addresses`",
+        ),
+        (
+            "[[upstream]]\nurl = \"tls://dns.example\"\nbootstrap = [\"tls://other.example\"]",
+            "3:14: `upstream.bootstrap`: to find \"tls://other.example\", somebody else would have \
+             to be asked first; write an address, such as \"9.9.9.9\" or \"tls://1.1.1.1\"",
+        ),
+        (
+            "[listen]\ndns = [\"0.0.0.0:53\"]\n[[upstream]]\nurl = \"udp://127.0.0.1\"",
+            "4:7: `upstream.url`: 127.0.0.1:53 is truename itself (`listen.dns`, line 2), which \
+             would ask itself for ever; name another resolver",
+        ),
+        (
+            "[listen]\ndot = [\"192.168.1.1:853\"]\n[[upstream]]\nurl = \"tls://a.example\"\n\
+             bootstrap = [\"tls://192.168.1.1\"]",
+            "5:14: `upstream.bootstrap`: 192.168.1.1:853 is truename itself (`listen.dot`, line 2), \
+             which would ask itself for ever; name another resolver",
+        ),
+        (
+            "[[upstream]]\nurl = \"udp://127.0.0.1:5300\"",
+            "2:7: `upstream.url`: 127.0.0.1:5300 is truename itself (`listen.dns`), which would ask \
+             itself for ever; name another resolver",
         ),
         (
             "[[upstream]]\nurl = \"quad9\"\npin = [\"abc\"]",
@@ -536,12 +569,13 @@ fn what_is_no_toml_is_told_with_its_line() {
 
 #[test]
 fn all_mistakes_are_told_in_the_order_of_the_file() {
-    let found = complaints("[log]\nlevel = 1\n[cache]\nsize = \"x\"\nprefetch = true\nfoo = 1\n");
+    let found =
+        complaints("[log]\nlevel = 1\n[cache]\nsize = \"x\"\nfoo = 1\n[names]\nhosts = [\"x\"]\n");
     let lines: Vec<&str> = found
         .iter()
         .filter_map(|complaint| complaint.split(':').nth(1))
         .collect();
-    assert_eq!(lines, ["2", "4", "5", "6"], "{found:?}");
+    assert_eq!(lines, ["2", "4", "5", "7"], "{found:?}");
 }
 
 #[test]
@@ -607,7 +641,7 @@ fn the_effective_configuration_says_the_same_again() {
     for text in [
         "",
         BUILT,
-        "[listen]\ndoq = []\n[access]\nallow = [\"all\"]\n",
+        "[listen]\ndoq = []\n[access]\nallow = [\"all\"]\n[admin]\nsocket = \"\"\n",
     ] {
         let first = parse_file(text).unwrap();
         let again = parse_file(&first.effective()).unwrap();
@@ -618,9 +652,37 @@ fn the_effective_configuration_says_the_same_again() {
         assert_eq!(again.upstream, first.upstream);
         assert_eq!(again.cache, first.cache);
         assert_eq!(again.cache_file, first.cache_file);
+        assert_eq!(again.admin_socket, first.admin_socket);
         assert_eq!(again.state_directory, first.state_directory);
         assert_eq!(again.log, first.log);
     }
+}
+
+#[test]
+fn the_control_socket_is_found_in_a_broken_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("truename.toml");
+    let options = Options {
+        config: Some(path.clone()),
+        ..Options::default()
+    };
+    let find = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        admin_socket(&options, &home()).unwrap()
+    };
+    let within = |name: &str| Some(directory.path().join(name));
+    let state = "[state]\ndirectory = \"state\"\n";
+    assert_eq!(find(state), within("state/truename.sock"));
+    let broken = format!("{state}[admin]\nsocket = \"a.sock\"\n[cache]\nsiez = 1\nsize = \"x\"\n");
+    assert_eq!(find(&broken), within("state/a.sock"));
+    assert_eq!(find(&format!("{broken}dns = [[\n")), within("state/a.sock"));
+    assert_eq!(find("[admin]\nsocket = \"\"\n"), None);
+    assert_eq!(
+        find("[admin]\nsocket = \"/run/a.sock\"\n"),
+        Some("/run/a.sock".into())
+    );
+    std::fs::remove_file(&path).unwrap();
+    assert!(admin_socket(&options, &home()).is_err());
 }
 
 #[test]

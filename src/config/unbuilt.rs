@@ -1,5 +1,5 @@
 //! Keys that are planned and ask for something this version cannot do. They are refused, never
-//! ignored: a person who wrote `prefetch = true` must not believe that it happens. Switching such
+//! ignored: a person who wrote `rebinding_protection = true` must not believe that it happens. Switching such
 //! a thing off is accepted, so that a file says the same before and after the feature arrives.
 //!
 //! When a feature is built, its line here is deleted.
@@ -16,8 +16,6 @@ use super::problem::Collector;
 /// What may stand at a key whose feature is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Off {
-    /// Nothing: the key itself asks for it.
-    Nothing,
     /// `false`.
     False,
     /// `[]`.
@@ -29,12 +27,10 @@ pub(super) enum Off {
 /// Every key that is refused, and what may stand there.
 pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("record", Off::EmptyList),
-    ("cache.prefetch", Off::False),
     ("names.hosts", Off::EmptyList),
     ("names.rebinding_protection", Off::False),
     ("names.rebinding_allow", Off::EmptyList),
     ("admin.http", Off::EmptyList),
-    ("admin.socket", Off::Nothing),
     ("log.queries", Off::Text("off")),
 ];
 
@@ -94,7 +90,6 @@ impl Off {
 
     fn advice(self) -> String {
         match self {
-            Self::Nothing => "remove the key".to_owned(),
             Self::False => "remove the key or write false".to_owned(),
             Self::EmptyList => "remove the key or write []".to_owned(),
             Self::Text(text) => format!("remove the key or write \"{text}\""),

@@ -81,7 +81,10 @@ impl Validation {
             let reason = Reason::new(Why::NegativeTrustAnchor, &zone, rtype::DS);
             return Some(Cut::Not(reason));
         }
-        match keys.lookup(name, &self.now) {
+        let known = keys
+            .lookup(name, &self.now)
+            .filter(|_| self.renewed.as_ref() != Some(name));
+        match known {
             Some(ZoneStatus::Secure(zone)) => return Some(Cut::Secure(Arc::clone(zone))),
             Some(ZoneStatus::Insecure(reason)) => return Some(Cut::Not(reason.clone())),
             Some(ZoneStatus::NotACut { nothing_below }) if absence_counts => {

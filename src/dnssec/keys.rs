@@ -307,6 +307,8 @@ struct Known {
     /// Signed and unsigned delegations seen from this zone, for foresight.
     signed_children: u16,
     unsigned_children: u16,
+    /// Somebody sees to it that it is learnt anew before it is forgotten.
+    claimed: bool,
 }
 
 impl KeyCache {
@@ -357,9 +359,45 @@ impl KeyCache {
                     expires_s: now.uptime_s.saturating_add(ttl_s),
                     signed_children,
                     unsigned_children,
+                    claimed: false,
                 },
             );
         }
+    }
+
+    /// The closest zone at or above `name`, secure or insecure, that is to be learnt anew before it is
+    /// forgotten, and that nobody has claimed: `is_ending` decides, told for how long it was to be
+    /// known and how long ago it was learnt, in seconds.
+    pub fn ending(
+        &self,
+        name: &Name,
+        now: &Now,
+        is_ending: impl Fn(u32, u32) -> bool,
+    ) -> Option<Name> {
+        let mut at = Some(name.clone());
+        while let Some(zone) = at {
+            let known = self.zones.get(&zone).filter(|known| {
+                !matches!(known.status, ZoneStatus::NotACut { .. })
+                    && !known.claimed
+                    && now.uptime_s < known.expires_s
+            });
+            if let Some(known) = known {
+                let ttl_s = known.expires_s.saturating_sub(known.learnt_s);
+                let age_s = now.uptime_s.saturating_sub(known.learnt_s);
+                if is_ending(ttl_s, age_s) {
+                    return Some(zone);
+                }
+            }
+            at = zone.parent();
+        }
+        None
+    }
+
+    /// Takes the duty to learn `zone` anew; `false` when somebody has it, or nothing is known.
+    pub fn claim(&mut self, zone: &Name) -> bool {
+        self.zones
+            .get_mut(zone)
+            .is_some_and(|known| !std::mem::replace(&mut known.claimed, true))
     }
 
     /// Forgets `name` and everything at and below it, so that a repair or an operator starts

@@ -112,6 +112,8 @@ pub struct Validation {
     pub(super) asked: HashSet<Question>,
     pub(super) needs: Vec<Question>,
     pub(super) budget: Budget,
+    /// What is known of this zone does not count.
+    pub(super) renewed: Option<Name>,
 }
 
 impl Validation {
@@ -144,6 +146,16 @@ impl Validation {
             asked: HashSet::new(),
             needs: Vec::new(),
             budget: Budget::new(),
+            renewed: None,
+        }
+    }
+
+    /// Proves anew what `zone` is, from the zone above it, whatever is known.
+    #[must_use]
+    pub fn renewing(self, zone: Name) -> Self {
+        Self {
+            renewed: Some(zone),
+            ..self
         }
     }
 

@@ -14,7 +14,7 @@ use super::{limits::SKEW_DEFAULT_S, rdata::Ds};
 pub type AnchorSet = Vec<Ds>;
 
 /// The validator's settings. Readers hold a snapshot in an [`Arc`] for one query's walk.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The trust anchors by zone. Normally the root's alone; without one at or above a name,
     /// nothing can be said about the name, and it is indeterminate.

@@ -1,11 +1,11 @@
 //! Opens every socket before any worker runs.
 
 use std::{
-    fmt, io,
+    io,
     net::{SocketAddr, TcpListener, UdpSocket},
 };
 
-use super::Settings;
+use super::{Inherited, Place, Settings};
 use crate::{
     handler::Transport,
     net::{
@@ -161,227 +161,297 @@ const fn layer(transport: Transport) -> Layer {
     }
 }
 
-/// One worker's sockets: one for each address of each protocol, not yet known to any runtime.
-#[derive(Debug, Default)]
-pub struct WorkerSockets {
-    pub(super) udp: Vec<UdpSocket>,
-    pub(super) tcp: Vec<TcpListener>,
-    pub(super) dot: Vec<TcpListener>,
-    pub(super) doh: Vec<TcpListener>,
-    pub(super) doh3: Vec<UdpSocket>,
-    pub(super) doq: Vec<UdpSocket>,
+/// What one worker serves of one listener: sockets that no runtime knows yet.
+#[derive(Debug)]
+pub struct ListenerSockets {
+    pub(super) place: Place,
+    pub(super) datagrams: Vec<(Transport, UdpSocket)>,
+    pub(super) streams: Vec<(Transport, TcpListener)>,
 }
 
-impl WorkerSockets {
-    fn datagram(&mut self, transport: Transport) -> &mut Vec<UdpSocket> {
-        match transport {
-            Transport::Http3 => &mut self.doh3,
-            Transport::Quic => &mut self.doq,
-            _ => &mut self.udp,
-        }
+/// A listener that is open: the sockets of all workers. They are kept while workers serve copies,
+/// so that a worker that is started anew finds what waits for it.
+#[derive(Debug)]
+pub struct Opened {
+    place: Place,
+    /// The address with the port that stands for 0.
+    address: SocketAddr,
+    datagrams: Option<(Transport, Vec<UdpSocket>)>,
+    streams: Option<(Transport, Vec<TcpListener>)>,
+    workers: usize,
+}
+
+impl Opened {
+    /// The listener it is.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        self.place
     }
 
-    fn stream(&mut self, transport: Transport) -> &mut Vec<TcpListener> {
-        match transport {
-            Transport::Tls => &mut self.dot,
-            Transport::Https => &mut self.doh,
-            _ => &mut self.tcp,
+    /// What it speaks and where, with the port that stands for 0.
+    pub fn addresses(&self) -> impl Iterator<Item = (Transport, SocketAddr)> {
+        let datagram = self.datagrams.as_ref().map(|(transport, _)| *transport);
+        let stream = self.streams.as_ref().map(|(transport, _)| *transport);
+        let transports = datagram.into_iter().chain(stream);
+        transports.map(|transport| (transport, self.address))
+    }
+
+    /// Copies of the sockets that this worker is to serve.
+    ///
+    /// # Errors
+    /// The process may have no more files open.
+    pub fn share(&self, worker: usize) -> io::Result<ListenerSockets> {
+        let mut share = ListenerSockets {
+            place: self.place,
+            datagrams: Vec::new(),
+            streams: Vec::new(),
+        };
+        if let Some((transport, sockets)) = &self.datagrams {
+            for at in self.shares(worker, sockets.len(), *transport) {
+                if let Some(socket) = sockets.get(at) {
+                    share.datagrams.push((*transport, socket.try_clone()?));
+                }
+            }
         }
+        if let Some((transport, listeners)) = &self.streams {
+            for at in self.shares(worker, listeners.len(), *transport) {
+                if let Some(listener) = listeners.get(at) {
+                    share.streams.push((*transport, listener.try_clone()?));
+                }
+            }
+        }
+        Ok(share)
+    }
+
+    /// Which of `count` sockets a worker serves. Usually each has its own; when there are fewer,
+    /// as when a service manager opened them, workers share one, but for QUIC, whose packets must
+    /// all come to the worker that holds their connection.
+    fn shares(&self, worker: usize, count: usize, transport: Transport) -> Vec<usize> {
+        let own: Vec<usize> = (worker..count).step_by(self.workers).collect();
+        let is_quic = matches!(transport, Transport::Http3 | Transport::Quic);
+        if own.is_empty() && !is_quic {
+            return worker.checked_rem(count).into_iter().collect();
+        }
+        own
     }
 }
 
-/// Everything is open; nothing is read yet.
+/// The listeners that are open.
 #[derive(Debug)]
 pub struct Bound {
-    addresses: Vec<(Transport, SocketAddr)>,
-    workers: Vec<WorkerSockets>,
+    open: Vec<Opened>,
+    workers: usize,
 }
 
 impl Bound {
+    /// No listener yet, for so many workers (at least one).
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self {
+            open: Vec::new(),
+            workers: workers.max(1),
+        }
+    }
+
     /// Where truename listens, with the ports that stand for 0, in the order in which transports
     /// are listed to people.
     #[must_use]
     pub fn addresses(&self) -> Vec<(Transport, SocketAddr)> {
-        let mut addresses = self.addresses.clone();
-        addresses.sort_by_key(|(transport, _)| *transport);
-        addresses
+        addresses(&self.open)
     }
 
-    /// The sockets, one set for each worker.
-    #[must_use]
-    pub fn into_workers(self) -> Vec<WorkerSockets> {
-        self.workers
+    /// Copies of the sockets that one worker is to serve, numbered from 0.
+    ///
+    /// # Errors
+    /// The process may have no more files open.
+    pub fn share(&self, worker: usize) -> io::Result<Vec<ListenerSockets>> {
+        let shares = self.open.iter().map(|opened| opened.share(worker));
+        shares.collect()
     }
 
-    fn add_datagram(&mut self, transport: Transport, sockets: Vec<UdpSocket>) {
-        for (worker, socket) in self.workers.iter_mut().zip(sockets) {
-            worker.datagram(transport).push(socket);
+    /// Opens listeners beside those that are open, of which those at `leaving` are soon to be
+    /// closed: what they hold may be taken over. Sockets that were handed to the process come
+    /// before new ones. Either all open or nothing stays open; they do not belong to `self` before
+    /// [`Self::add`].
+    pub fn open(
+        &self,
+        places: &[Place],
+        leaving: &[Place],
+        inherited: &Inherited,
+    ) -> Result<Vec<Opened>, BindError> {
+        let mut opening = Opening {
+            bound: self,
+            leaving,
+            inherited,
+            opened: Vec::new(),
+        };
+        for &place in places {
+            let opened = opening.open(place)?;
+            opening.opened.push(opened);
+        }
+        Ok(opening.opened)
+    }
+
+    /// Takes listeners in that were opened.
+    pub fn add(&mut self, opened: Vec<Opened>) {
+        self.open.extend(opened);
+        let order = |opened: &Opened| opened.place;
+        self.open.sort_by_key(order);
+    }
+
+    /// Lets go of the sockets of listeners; the workers have copies that they close.
+    pub fn remove(&mut self, places: &[Place]) {
+        self.open.retain(|opened| !places.contains(&opened.place));
+    }
+}
+
+/// The addresses of listeners in the order in which transports are listed to people.
+#[must_use]
+pub fn addresses(opened: &[Opened]) -> Vec<(Transport, SocketAddr)> {
+    let mut addresses: Vec<_> = opened.iter().flat_map(Opened::addresses).collect();
+    addresses.sort_by_key(|(transport, _)| *transport);
+    addresses
+}
+
+/// Opens every socket that `settings` asks for, a set for each of `workers` (at least one).
+/// Either all is open or nothing stays open.
+pub fn bind(settings: &Settings, workers: usize) -> Result<Bound, BindError> {
+    let mut bound = Bound::new(workers);
+    let opened = bound.open(&settings.places(), &[], &Inherited::default())?;
+    bound.add(opened);
+    Ok(bound)
+}
+
+/// Listeners that are being opened.
+struct Opening<'a> {
+    bound: &'a Bound,
+    leaving: &'a [Place],
+    inherited: &'a Inherited,
+    opened: Vec<Opened>,
+}
+
+impl Opening<'_> {
+    fn open(&self, place: Place) -> Result<Opened, BindError> {
+        let (datagram, stream) = place.protocol.transports();
+        // When any port will do, a port that is free for one and taken for the other is given
+        // back and another tried.
+        let is_pair = datagram.is_some() && stream.is_some();
+        let mut tries = if is_pair && place.address.port() == 0 {
+            PAIR_TRIES
+        } else {
+            1
+        };
+        loop {
+            tries -= 1;
+            match self.open_once(place, datagram, stream) {
+                Err(BindError::Taken { .. } | BindError::Twice { .. }) if tries > 0 => {}
+                result => return result,
+            }
         }
     }
 
-    fn add_stream(&mut self, transport: Transport, listeners: Vec<TcpListener>) {
-        for (worker, listener) in self.workers.iter_mut().zip(listeners) {
-            worker.stream(transport).push(listener);
-        }
+    fn open_once(
+        &self,
+        place: Place,
+        datagram: Option<Transport>,
+        stream: Option<Transport>,
+    ) -> Result<Opened, BindError> {
+        let mut address = place.address;
+        let datagrams = match datagram {
+            Some(transport) => Some((transport, self.datagrams(transport, &mut address)?)),
+            None => None,
+        };
+        let streams = match stream {
+            Some(transport) => Some((transport, self.streams(transport, &mut address)?)),
+            None => None,
+        };
+        Ok(Opened {
+            place,
+            address,
+            datagrams,
+            streams,
+            workers: self.bound.workers,
+        })
+    }
+
+    /// Sockets for `address`, whose port becomes the one that was found.
+    fn datagrams(
+        &self,
+        transport: Transport,
+        address: &mut SocketAddr,
+    ) -> Result<Vec<UdpSocket>, BindError> {
+        let open = |at, exclusive| {
+            let inherited = self.inherited.datagrams(transport, at)?;
+            if !inherited.is_empty() {
+                return Ok(inherited);
+            }
+            sockets::bind_udp(at, self.bound.workers, exclusive)
+        };
+        let exclusive = !self.overlaps(transport, *address)?;
+        let wrong = |error| BindError::new(transport, *address, error);
+        let sockets = open(*address, exclusive).map_err(wrong)?;
+        let port = port_of(sockets.first().map(UdpSocket::local_addr)).map_err(wrong)?;
+        address.set_port(port);
+        Ok(sockets)
+    }
+
+    /// As [`Self::datagrams`], for streams.
+    fn streams(
+        &self,
+        transport: Transport,
+        address: &mut SocketAddr,
+    ) -> Result<Vec<TcpListener>, BindError> {
+        let open = |at, exclusive| {
+            let inherited = self.inherited.streams(transport, at)?;
+            if !inherited.is_empty() {
+                return Ok(inherited);
+            }
+            sockets::bind_tcp(at, self.bound.workers, exclusive)
+        };
+        let exclusive = !self.overlaps(transport, *address)?;
+        let wrong = |error| BindError::new(transport, *address, error);
+        let listeners = open(*address, exclusive).map_err(wrong)?;
+        let port = port_of(listeners.first().map(TcpListener::local_addr)).map_err(wrong)?;
+        address.set_port(port);
+        Ok(listeners)
     }
 
     /// Refuses an address that another protocol has, and says whether our own earlier sockets may
     /// overlap with it: `0.0.0.0` and `127.0.0.1` with one port are a fine pair.
     fn overlaps(&self, transport: Transport, address: SocketAddr) -> Result<bool, BindError> {
-        let same_port = self.addresses.iter().filter(|(other, bound)| {
-            layer(*other) == layer(transport)
-                && address.port() != 0
-                && bound.port() == address.port()
-                && bound.is_ipv4() == address.is_ipv4()
-        });
         let mut overlaps = false;
-        for (other, bound) in same_port {
-            overlaps = true;
-            if *other != transport && bound.ip() == address.ip() {
-                return Err(BindError::Twice {
-                    address,
-                    first: *other,
-                    second: transport,
-                });
+        for opened in self.bound.open.iter().chain(&self.opened) {
+            let leaves = self.leaving.contains(&opened.place);
+            for (other, bound) in opened.addresses() {
+                let is_same_port = layer(other) == layer(transport)
+                    && address.port() != 0
+                    && bound.port() == address.port()
+                    && bound.is_ipv4() == address.is_ipv4();
+                if !is_same_port {
+                    continue;
+                }
+                overlaps = true;
+                if !leaves && other != transport && bound.ip() == address.ip() {
+                    return Err(BindError::Twice {
+                        address,
+                        first: other,
+                        second: transport,
+                    });
+                }
             }
         }
         Ok(overlaps)
     }
 }
 
-/// Opens every socket that `settings` asks for, a set for each of `workers` (at least one).
-/// Either all is open or nothing stays open.
-pub fn bind(settings: &Settings, workers: usize) -> Result<Bound, BindError> {
-    let workers = workers.max(1);
-    let mut bound = Bound {
-        addresses: Vec::new(),
-        workers: (0..workers).map(|_| WorkerSockets::default()).collect(),
-    };
-    for &address in &unique(&settings.dns) {
-        bind_pair(&mut bound, Transport::Udp, Transport::Tcp, address)?;
-    }
-    for &address in &unique(&settings.dot) {
-        bind_stream(&mut bound, Transport::Tls, address)?;
-    }
-    for &address in &unique(&settings.doh) {
-        bind_pair(&mut bound, Transport::Http3, Transport::Https, address)?;
-    }
-    for &address in &unique(&settings.doq) {
-        bind_datagram(&mut bound, Transport::Quic, address)?;
-    }
-    Ok(bound)
-}
-
-/// An address that is listed twice is one address; port 0 twice is two ports.
-fn unique(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
-    let mut kept: Vec<SocketAddr> = Vec::new();
-    for &address in addresses {
-        if address.port() == 0 || !kept.contains(&address) {
-            kept.push(address);
-        }
-    }
-    kept
-}
-
-/// Binds UDP and TCP with one port. When any port will do, a port that is free for one and taken
-/// for the other is given back and another tried.
-fn bind_pair(
-    bound: &mut Bound,
-    datagram: Transport,
-    stream: Transport,
-    address: SocketAddr,
-) -> Result<(), BindError> {
-    let mut tries = if address.port() == 0 { PAIR_TRIES } else { 1 };
-    loop {
-        tries -= 1;
-        let (udp, port) = open_datagram(bound, datagram, address)?;
-        match open_stream(bound, stream, SocketAddr::new(address.ip(), port)) {
-            Ok((tcp, _)) => {
-                let address = with_port(address, port);
-                bound.add_datagram(datagram, udp);
-                bound.add_stream(stream, tcp);
-                bound.addresses.push((datagram, address));
-                bound.addresses.push((stream, address));
-                return Ok(());
-            }
-            Err(BindError::Taken { .. } | BindError::Twice { .. }) if tries > 0 => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn bind_stream(
-    bound: &mut Bound,
-    transport: Transport,
-    address: SocketAddr,
-) -> Result<(), BindError> {
-    let (listeners, port) = open_stream(bound, transport, address)?;
-    bound.add_stream(transport, listeners);
-    bound.addresses.push((transport, with_port(address, port)));
-    Ok(())
-}
-
-fn bind_datagram(
-    bound: &mut Bound,
-    transport: Transport,
-    address: SocketAddr,
-) -> Result<(), BindError> {
-    let (sockets, port) = open_datagram(bound, transport, address)?;
-    bound.add_datagram(transport, sockets);
-    bound.addresses.push((transport, with_port(address, port)));
-    Ok(())
-}
-
-fn open_datagram(
-    bound: &Bound,
-    transport: Transport,
-    address: SocketAddr,
-) -> Result<(Vec<UdpSocket>, u16), BindError> {
-    let exclusive = !bound.overlaps(transport, address)?;
-    sockets::bind_udp(address, bound.workers.len(), exclusive)
-        .and_then(|sockets| {
-            let port = port_of(sockets.first().map(UdpSocket::local_addr))?;
-            Ok((sockets, port))
-        })
-        .map_err(|error| BindError::new(transport, address, error))
-}
-
-fn open_stream(
-    bound: &Bound,
-    transport: Transport,
-    address: SocketAddr,
-) -> Result<(Vec<TcpListener>, u16), BindError> {
-    let exclusive = !bound.overlaps(transport, address)?;
-    sockets::bind_tcp(address, bound.workers.len(), exclusive)
-        .and_then(|listeners| {
-            let port = port_of(listeners.first().map(TcpListener::local_addr))?;
-            Ok((listeners, port))
-        })
-        .map_err(|error| BindError::new(transport, address, error))
-}
-
 fn port_of(first: Option<io::Result<SocketAddr>>) -> io::Result<u16> {
     first.map_or(Ok(0), |address| address.map(|address| address.port()))
-}
-
-fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
-    address.set_port(port);
-    address
-}
-
-impl fmt::Display for Bound {
-    /// The readiness lines, one for each listener.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (transport, address) in self.addresses() {
-            writeln!(f, "listening {} {address}", transport.label())?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::Protocol;
 
     fn nothing() -> Settings {
         Settings {
@@ -417,12 +487,12 @@ mod tests {
         assert_eq!(port(Transport::Udp), port(Transport::Tcp));
         assert_eq!(port(Transport::Https), port(Transport::Http3));
         assert_ne!(port(Transport::Udp), 0);
-        assert!(bound.to_string().starts_with("listening udp 127.0.0.1:"));
-        let workers = bound.into_workers();
-        assert_eq!(workers.len(), 2);
-        for worker in workers {
-            assert_eq!(worker.udp.len() + worker.tcp.len() + worker.dot.len(), 3);
-            assert_eq!(worker.doh.len() + worker.doh3.len() + worker.doq.len(), 3);
+        for worker in 0..2 {
+            let share = bound.share(worker).unwrap();
+            let datagrams = share.iter().flat_map(|sockets| &sockets.datagrams);
+            assert_eq!(datagrams.count(), 3);
+            let streams = share.iter().flat_map(|sockets| &sockets.streams);
+            assert_eq!(streams.count(), 3);
         }
     }
 
@@ -488,21 +558,79 @@ mod tests {
         assert_eq!(bind(&fine, 1).unwrap().addresses().len(), 2);
     }
 
+    fn place(protocol: Protocol, address: SocketAddr) -> Place {
+        let number = 0;
+        Place {
+            protocol,
+            address,
+            number,
+        }
+    }
+
+    fn opened(protocol: Protocol, address: SocketAddr) -> Opened {
+        Opened {
+            place: place(protocol, address),
+            address,
+            datagrams: None,
+            streams: Some((Transport::Tls, Vec::new())),
+            workers: 1,
+        }
+    }
+
     #[test]
     fn a_free_port_whose_other_half_is_ours_already_is_tried_again() {
         let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let mut bound = Bound {
-            addresses: Vec::new(),
-            workers: vec![WorkerSockets::default()],
-        };
+        let mut bound = Bound::new(1);
         // Half of what the system may give.
         for port in (1024..u16::MAX).filter(|port| port / 2 % 2 == 0) {
-            let taken = with_port(address, port);
-            bound.addresses.push((Transport::Tls, taken));
+            let taken = SocketAddr::new(address.ip(), port);
+            bound.open.push(opened(Protocol::Dot, taken));
         }
+        let wanted = [place(Protocol::Dns, address)];
         for _ in 0..20 {
-            bind_pair(&mut bound, Transport::Udp, Transport::Tcp, address).unwrap();
+            bound.open(&wanted, &[], &Inherited::default()).unwrap();
         }
+    }
+
+    #[test]
+    fn a_port_passes_from_one_protocol_to_another_only_when_the_first_leaves() {
+        let settings = Settings {
+            dot: any_port(),
+            ..nothing()
+        };
+        let mut bound = bind(&settings, 2).unwrap();
+        let dot = bound.open[0].place;
+        let address = bound.addresses()[0].1;
+        let doh = [place(Protocol::Doh, address)];
+        let none = Inherited::default();
+        let refused = bound.open(&doh, &[], &none);
+        assert!(matches!(refused, Err(BindError::Twice { .. })));
+        let opened = bound.open(&doh, &[dot], &none).unwrap();
+        bound.remove(&[dot]);
+        bound.add(opened);
+        let transports: Vec<_> = bound.addresses();
+        assert_eq!(
+            transports,
+            [(Transport::Https, address), (Transport::Http3, address)]
+        );
+    }
+
+    #[test]
+    fn workers_share_a_socket_when_there_is_one_for_all_but_never_quic() {
+        let opened = |workers| Opened {
+            workers,
+            ..opened(Protocol::Dns, "127.0.0.1:53".parse().unwrap())
+        };
+        let shares = |workers: usize, count, transport| -> Vec<Vec<usize>> {
+            let opened = opened(workers);
+            let shares = (0..workers).map(|worker| opened.shares(worker, count, transport));
+            shares.collect()
+        };
+        assert_eq!(shares(2, 2, Transport::Udp), [[0], [1]]);
+        assert_eq!(shares(3, 1, Transport::Udp), [[0], [0], [0]]);
+        assert_eq!(shares(3, 1, Transport::Quic), [vec![0], vec![], vec![]]);
+        // None is left without a reader.
+        assert_eq!(shares(2, 3, Transport::Tcp), [vec![0, 2], vec![1]]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{clock::Now, handler::Transport};
 /// refused only when everybody else is at work.
 #[derive(Debug)]
 pub struct Connections {
-    total_max: usize,
+    total_max: AtomicUsize,
     per_client_max: usize,
     open: [AtomicUsize; Transport::ALL.len()],
     evicted: AtomicUsize,
@@ -48,13 +48,19 @@ struct Entry {
 impl Connections {
     pub(super) fn new(settings: &Settings) -> Arc<Self> {
         Arc::new(Self {
-            total_max: settings.connections_max,
+            total_max: AtomicUsize::new(settings.connections_max),
             per_client_max: settings.connections_per_client_max,
             open: Default::default(),
             evicted: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
             table: Mutex::default(),
         })
+    }
+
+    /// Lets in so many from now on. Those that are open stay: who comes next takes the place of the
+    /// one that has been idle longest.
+    pub fn apply_max(&self, total_max: usize) {
+        self.total_max.store(total_max, Ordering::Relaxed);
     }
 
     /// Connections open now over `transport`.
@@ -86,7 +92,7 @@ impl Connections {
         let of_client = table.clients.get(&client).copied().unwrap_or(0);
         let full = if of_client >= self.per_client_max {
             Some(Some(client))
-        } else if table.entries.len() >= self.total_max {
+        } else if table.entries.len() >= self.total_max.load(Ordering::Relaxed) {
             Some(None)
         } else {
             None

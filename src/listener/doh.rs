@@ -1,5 +1,8 @@
 //! The mapping between HTTP and DNS (RFC 8484), the same for HTTP/1.1, HTTP/2 and HTTP/3.
 
+use std::{ops::Deref, sync::Arc};
+
+use arc_swap::ArcSwap;
 use http::{
     HeaderValue, Method, Response, StatusCode,
     header::{ALLOW, ALT_SVC, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
@@ -131,22 +134,24 @@ fn query_parameter(query: Option<&str>) -> Result<Vec<u8>, Rejection> {
 /// What the heads of one listener's responses say.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
-    /// The path that is answered.
-    pub(super) path: String,
+    /// The path that is answered, and may be changed meanwhile.
+    path: Arc<ArcSwap<String>>,
     /// Where HTTP/3 is spoken, for those who came by TCP.
     alt_svc: Option<HeaderValue>,
 }
 
 impl Endpoint {
     /// `h3_port` is the port of HTTP/3 when the listener is a TCP one.
-    pub(super) fn new(path: &str, h3_port: Option<u16>) -> Self {
+    pub(super) fn new(path: Arc<ArcSwap<String>>, h3_port: Option<u16>) -> Self {
         let alt_svc = h3_port.and_then(|port| {
             HeaderValue::try_from(format!("h3=\":{port}\"; ma={ALT_SVC_MAX_AGE_S}")).ok()
         });
-        Self {
-            path: path.to_owned(),
-            alt_svc,
-        }
+        Self { path, alt_svc }
+    }
+
+    /// The path that is answered now.
+    pub(super) fn path(&self) -> impl Deref<Target = Arc<String>> {
+        self.path.load()
     }
 
     /// The head of a response that carries a DNS message: fresh for as long as its shortest TTL
@@ -193,6 +198,10 @@ mod tests {
     use super::*;
 
     const QUERY: &[u8] = &[0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1];
+
+    fn path(path: &str) -> Arc<ArcSwap<String>> {
+        Arc::new(ArcSwap::from_pointee(path.to_owned()))
+    }
 
     fn get(query: &str) -> Result<Request, Rejection> {
         doh_request("/dns-query", &Method::GET, "/dns-query", Some(query), None)
@@ -259,12 +268,12 @@ mod tests {
 
     #[test]
     fn heads_say_what_caches_and_clients_need() {
-        let endpoint = Endpoint::new("/dns-query", Some(8443));
+        let endpoint = Endpoint::new(path("/dns-query"), Some(8443));
         let reply = endpoint.reply(Answer { ttl_s: 60 }, 100);
         assert_eq!(reply.headers()[CACHE_CONTROL], "max-age=60");
         assert_eq!(reply.headers()[CONTENT_LENGTH], "100");
         assert_eq!(reply.headers()[ALT_SVC], "h3=\":8443\"; ma=86400");
-        let rejection = Endpoint::new("/", None).rejection(Rejection::MethodNotAllowed);
+        let rejection = Endpoint::new(path("/"), None).rejection(Rejection::MethodNotAllowed);
         assert_eq!(rejection.status(), 405);
         assert_eq!(rejection.headers()[ALLOW], "GET, POST");
         assert!(!rejection.headers().contains_key(ALT_SVC));

@@ -8,7 +8,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 use super::{
     HEADER_OCTETS, QUERY_MAX_OCTETS,
     connections::Admission,
-    quic::Newcomer,
+    quic::{Newcomer, linger},
     serve::{DRAIN_MAX, Service, note_end, stopped},
     turn::{LENGTH_OCTETS, finish_framed, give_spare, take_spare, try_framed},
 };
@@ -148,6 +148,7 @@ impl<H: Handler> Session<H> {
             }
         };
         let _ = timeout(DRAIN_MAX, rest).await;
+        linger(&self.connection).await;
     }
 }
 

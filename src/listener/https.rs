@@ -142,7 +142,7 @@ pub(super) fn reject_request(endpoint: &Endpoint, head: &Parts, rejection: Rejec
 /// Reads a request's head, whichever HTTP it came by.
 pub(super) fn read_head(endpoint: &Endpoint, head: &Parts) -> Result<doh::Request, Rejection> {
     doh_request(
-        &endpoint.path,
+        &endpoint.path(),
         &head.method,
         head.uri.path(),
         head.uri.query(),

@@ -18,7 +18,7 @@ use super::{
     https::{
         HEADERS_MAX_OCTETS, Outcome, Reply, finish_query, read_head, reject_request, try_query,
     },
-    quic::Newcomer,
+    quic::{Newcomer, linger},
     serve::{DRAIN_MAX, Service, note_end, stopped},
 };
 use crate::{
@@ -142,6 +142,7 @@ impl<H: Handler> Session<H> {
             }
         };
         let _ = timeout(DRAIN_MAX, rest).await;
+        linger(&self.connection).await;
         self.connection.close(H3_NO_ERROR, b"");
     }
 }

@@ -5,8 +5,9 @@
 //! [`Handler`](crate::handler::Handler), hits are answered in the same turn of the event loop, and
 //! what leaves in one turn leaves together.
 //!
-//! [`bind()`] opens every socket before anything runs, one per worker and address; [`serve()`] runs
-//! one worker's share until it is told to stop, and then lets queries in flight finish.
+//! [`Bound`] holds every socket, one per worker and address, opened before anything runs or handed
+//! over by a service manager; [`serve()`] runs one worker's share, opens and closes listeners as
+//! it is ordered to, until it is told to stop, and then lets queries in flight finish.
 //!
 //! RFC 1035 section 4.2, RFC 7766 (TCP), RFC 7858 (TLS), RFC 8484 (HTTPS), RFC 9250 (QUIC).
 
@@ -18,6 +19,7 @@ mod doh;
 mod doq;
 mod https;
 mod https3;
+mod inherited;
 mod place;
 mod quic;
 mod records;
@@ -30,11 +32,12 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
-pub use bind::{BindError, Bound, WorkerSockets, bind};
+pub use bind::{BindError, Bound, ListenerSockets, Opened, addresses, bind};
 pub use connections::Connections;
 pub use doh::{Rejection, Request, body_query, doh_request};
+pub use inherited::Inherited;
 pub use place::{Place, Protocol};
-pub use serve::{DRAIN_MAX, Shared, serve};
+pub use serve::{DRAIN_MAX, Order, Shared, serve};
 pub use settings::{Patience, Settings};
 
 /// The longest query taken from any transport, octets. A query is a question and a few options;

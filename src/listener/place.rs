@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fmt, net::SocketAddr};
 
 use super::Settings;
+use crate::handler::Transport;
 
 /// The protocols that listeners are asked for by. `Dns` and `Doh` open a datagram socket and a
 /// stream socket with one port.
@@ -19,6 +20,26 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// Every protocol, in the order of `[listen]`.
+    pub const ALL: [Self; 4] = [Self::Dns, Self::Dot, Self::Doh, Self::Doq];
+
+    /// The protocol with this label.
+    #[must_use]
+    pub fn named(label: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|protocol| protocol.label() == label)
+    }
+
+    /// What is spoken on datagrams, and what on streams.
+    pub(super) const fn transports(self) -> (Option<Transport>, Option<Transport>) {
+        match self {
+            Self::Dns => (Some(Transport::Udp), Some(Transport::Tcp)),
+            Self::Dot => (None, Some(Transport::Tls)),
+            Self::Doh => (Some(Transport::Http3), Some(Transport::Https)),
+            Self::Doq => (Some(Transport::Quic), None),
+        }
+    }
+
     /// The key under `[listen]`.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -60,14 +81,14 @@ impl Settings {
     /// port 0 twice is two.
     #[must_use]
     pub fn places(&self) -> Vec<Place> {
-        let lists = [
-            (Protocol::Dns, &self.dns),
-            (Protocol::Dot, &self.dot),
-            (Protocol::Doh, &self.doh),
-            (Protocol::Doq, &self.doq),
-        ];
         let mut places = Vec::new();
-        for (protocol, addresses) in lists {
+        for protocol in Protocol::ALL {
+            let addresses = match protocol {
+                Protocol::Dns => &self.dns,
+                Protocol::Dot => &self.dot,
+                Protocol::Doh => &self.doh,
+                Protocol::Doq => &self.doq,
+            };
             let mut seen: HashMap<SocketAddr, usize> = HashMap::new();
             for &address in addresses {
                 let times = seen.entry(address).or_insert(0);
@@ -82,6 +103,16 @@ impl Settings {
             }
         }
         places
+    }
+
+    /// Where a protocol is listened on.
+    pub(super) const fn addresses_mut(&mut self, protocol: Protocol) -> &mut Vec<SocketAddr> {
+        match protocol {
+            Protocol::Dns => &mut self.dns,
+            Protocol::Dot => &mut self.dot,
+            Protocol::Doh => &mut self.doh,
+            Protocol::Doq => &mut self.doq,
+        }
     }
 }
 

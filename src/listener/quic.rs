@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use quinn::{Endpoint, Incoming, TokioRuntime, VarInt};
+use quinn::{Connection, Endpoint, Incoming, TokioRuntime, VarInt};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use super::{
@@ -29,6 +29,11 @@ const HANDSHAKES_MAX: usize = 512;
 /// How long the goodbyes may take.
 const CLOSE: Duration = Duration::from_secs(1);
 
+/// The bounds of the time between a connection's last answer and its end when truename stops.
+const LINGER_MIN: Duration = Duration::from_millis(20);
+/// See [`LINGER_MIN`].
+const LINGER_MAX: Duration = Duration::from_millis(500);
+
 /// Runs one socket until told to stop, then lets connections finish.
 pub(super) async fn listen<H: Handler>(
     socket: std::net::UdpSocket,
@@ -36,20 +41,24 @@ pub(super) async fn listen<H: Handler>(
     service: Service<H>,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let config = match transport {
-        Transport::Quic => &service.shared.doq,
-        _ => &service.shared.doh3,
-    };
+    let config = service.shared.encrypted().map(|encrypted| match transport {
+        Transport::Quic => encrypted.doq.clone(),
+        _ => encrypted.doh3.clone(),
+    });
     let endpoint = Endpoint::new(
         service.shared.endpoint.clone(),
-        config.clone(),
+        config,
         socket,
         Arc::new(TokioRuntime),
     )?;
-    let doh = Arc::new(doh::Endpoint::new(&service.shared.settings.doh_path, None));
+    let doh = Arc::new(doh::Endpoint::new(
+        Arc::clone(&service.shared.doh_path),
+        None,
+    ));
     let handshakes = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
-    let mut stopping = std::pin::pin!(stopped(stop.clone()));
+    let (leave, leaving) = watch::channel(false);
+    let mut stopping = std::pin::pin!(stopped(stop));
     loop {
         tokio::select! {
             biased;
@@ -68,7 +77,7 @@ pub(super) async fn listen<H: Handler>(
                     handshake: Handshake::begin(&handshakes),
                     incoming,
                 };
-                let (service, stop) = (service.clone(), stop.clone());
+                let (service, stop) = (service.clone(), leaving.clone());
                 if transport == Transport::Quic {
                     tasks.spawn(doq::converse(newcomer, service, stop));
                 } else {
@@ -78,10 +87,17 @@ pub(super) async fn listen<H: Handler>(
         }
     }
     endpoint.set_server_config(None);
-    drain(tasks).await;
+    drain(tasks, leave).await;
     endpoint.close(VarInt::from_u32(0), b"");
     let _ = timeout(CLOSE, endpoint.wait_idle()).await;
     Ok(())
+}
+
+/// Lets what was written last leave, and leave again should it be lost: closing a connection
+/// discards what has not left.
+pub(super) async fn linger(connection: &Connection) {
+    let wait = (3 * connection.rtt()).clamp(LINGER_MIN, LINGER_MAX);
+    let _ = timeout(wait, connection.closed()).await;
 }
 
 /// Decides by the number of handshakes under way.

@@ -1,28 +1,31 @@
 //! Runs one worker's listeners: accepting, admission, handshakes, and the end, once for all.
 
 use std::{
+    collections::HashMap,
     io,
+    net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use nix::errno::Errno;
 use quinn::EndpointConfig;
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{mpsc, watch},
     task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    Connections, Settings, WorkerSockets, connections::Admission, doh::Endpoint, https, quic,
-    records::Records, stream, udp,
+    Connections, ListenerSockets, Place, Settings, connections::Admission, doh::Endpoint, https,
+    quic, records::Records, stream, udp,
 };
 use crate::{
     handler::{Client, Handler, Transport},
@@ -37,8 +40,16 @@ use crate::{
 /// shorter than the patience of service managers.
 pub const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// How long connections go on as if nothing had happened once truename is told to stop: what their
+/// clients asked before is on its way through the system and the layers above, and is answered.
+const GRACE: Duration = Duration::from_millis(50);
+
 /// How long a listener rests when the system has no descriptor or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections at most that are still taken of those that waited when the listener was told to
+/// stop: what the kernel lets wait, see [`crate::net::sockets`].
+const BACKLOG_MAX: usize = 4096;
 
 /// The one-way streams of HTTP/3: control, the two of QPACK, and room for greasing ones that
 /// clients open to keep servers tolerant (RFC 9114, sections 6.2 and 6.2.3).
@@ -48,41 +59,74 @@ const HTTP3_UNIDIRECTIONAL_MAX: u32 = 8;
 pub struct Shared {
     /// The bounds of the protocols.
     pub settings: Settings,
-    /// Certificate and TLS configurations; `None` when no encrypted transport is listened on.
-    pub tls: Option<ServerTls>,
     /// Who is connected.
     pub connections: Arc<Connections>,
+    /// The path of the DoH endpoint.
+    pub(super) doh_path: Arc<ArcSwap<String>>,
     pub(super) endpoint: EndpointConfig,
-    pub(super) doq: Option<quinn::ServerConfig>,
-    pub(super) doh3: Option<quinn::ServerConfig>,
+    encrypted: OnceLock<Encrypted>,
     refused_datagrams: AtomicUsize,
 }
 
+/// What the encrypted transports need, once there is a certificate.
+pub(super) struct Encrypted {
+    pub(super) tls: ServerTls,
+    pub(super) doq: quinn::ServerConfig,
+    pub(super) doh3: quinn::ServerConfig,
+}
+
 impl Shared {
-    /// Prepares what `settings` asks for. Without `tls` encrypted listeners refuse everybody; give
-    /// none only when there are none.
+    /// Prepares what `settings` asks for. Without `tls` encrypted listeners refuse everybody,
+    /// until [`Self::install_tls`].
     #[must_use]
     pub fn new(settings: Settings, tls: Option<ServerTls>) -> Self {
+        let shared = Self {
+            connections: Connections::new(&settings),
+            doh_path: Arc::new(ArcSwap::from_pointee(settings.doh_path.clone())),
+            endpoint: endpoint_config(),
+            encrypted: OnceLock::new(),
+            refused_datagrams: AtomicUsize::new(0),
+            settings,
+        };
+        if let Some(tls) = tls {
+            shared.install_tls(tls);
+        }
+        shared
+    }
+
+    /// Certificate and TLS configurations, if there are any yet.
+    #[must_use]
+    pub fn tls(&self) -> Option<&ServerTls> {
+        self.encrypted().map(|encrypted| &encrypted.tls)
+    }
+
+    /// Gives encrypted listeners what they show, before the first of them is opened. Another call
+    /// changes nothing: a certificate is replaced by [`ServerTls::replace`].
+    pub fn install_tls(&self, tls: ServerTls) {
         let limits = QuicLimits {
-            streams_max: u32::try_from(settings.queries_per_connection_max).unwrap_or(u32::MAX),
+            streams_max: u32::try_from(self.settings.queries_per_connection_max)
+                .unwrap_or(u32::MAX),
             unidirectional_max: 0,
-            idle: settings.idle,
+            idle: self.settings.idle,
         };
         let http3_limits = QuicLimits {
             unidirectional_max: HTTP3_UNIDIRECTIONAL_MAX,
             ..limits
         };
-        Self {
-            connections: Connections::new(&settings),
-            endpoint: endpoint_config(),
-            doq: tls.as_ref().map(|tls| server_config(&tls.doq, limits)),
-            doh3: tls
-                .as_ref()
-                .map(|tls| server_config(&tls.doh3, http3_limits)),
-            refused_datagrams: AtomicUsize::new(0),
-            settings,
+        self.encrypted.get_or_init(|| Encrypted {
+            doq: server_config(&tls.doq, limits),
+            doh3: server_config(&tls.doh3, http3_limits),
             tls,
-        }
+        });
+    }
+
+    /// Answers DoH at another path from the next request on.
+    pub fn apply_doh_path(&self, path: &str) {
+        self.doh_path.store(Arc::new(path.to_owned()));
+    }
+
+    pub(super) fn encrypted(&self) -> Option<&Encrypted> {
+        self.encrypted.get()
     }
 
     /// Datagram queries refused because too many waited, since the start.
@@ -111,51 +155,109 @@ impl<H> Clone for Service<H> {
     }
 }
 
-/// Runs all listeners of one worker, in the worker's own runtime, until `stop` becomes true (or
+/// A change to a worker's listeners while they run.
+#[derive(Debug, Default)]
+pub struct Order {
+    /// Listeners that take nothing more; what they have in flight is finished.
+    pub close: Vec<Place>,
+    /// Listeners to be served from now on.
+    pub open: Vec<ListenerSockets>,
+}
+
+/// Runs the listeners of one worker, in the worker's own runtime, until `stop` becomes true (or
 /// its sender is gone). Then nothing more is accepted, queries in flight get at most
-/// [`DRAIN_MAX`] to finish, and connections are closed the way their protocol asks for.
+/// [`DRAIN_MAX`] to finish, and connections are closed the way their protocol asks for. Meanwhile
+/// `orders` are followed; nobody need give any.
 ///
 /// # Errors
 /// The system does not let a socket be registered with the runtime, or fails a listener for good.
 pub async fn serve<H: Handler>(
-    sockets: WorkerSockets,
+    sockets: Vec<ListenerSockets>,
+    mut orders: mpsc::Receiver<Order>,
     handler: Arc<H>,
     shared: Arc<Shared>,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let service = Service { handler, shared };
-    let mut listeners = JoinSet::new();
-    for socket in sockets.udp {
-        listeners.spawn(udp::listen(socket, service.clone(), stop.clone()));
+    let mut listeners = Listeners {
+        service: Service { handler, shared },
+        open: HashMap::new(),
+        running: JoinSet::new(),
+    };
+    for sockets in sockets {
+        listeners.open(sockets);
     }
-    let streams = [
-        (Transport::Tcp, sockets.tcp),
-        (Transport::Tls, sockets.dot),
-        (Transport::Https, sockets.doh),
-    ];
-    for (transport, group) in streams {
-        for listener in group {
-            let listening = accept(listener, transport, service.clone(), stop.clone());
-            listeners.spawn(listening);
+    let mut stopping = std::pin::pin!(stopped(stop));
+    let mut is_ordered = true;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stopping => break,
+            order = orders.recv(), if is_ordered => match order {
+                Some(order) => listeners.obey(order),
+                None => is_ordered = false,
+            },
+            Some(ended) = listeners.running.join_next() => outcome(ended)?,
         }
     }
-    let quic = [
-        (Transport::Http3, sockets.doh3),
-        (Transport::Quic, sockets.doq),
-    ];
-    for (transport, group) in quic {
-        for socket in group {
-            let listening = quic::listen(socket, transport, service.clone(), stop.clone());
-            listeners.spawn(listening);
-        }
-    }
-    while let Some(ended) = listeners.join_next().await {
-        match ended {
-            Ok(result) => result?,
-            Err(error) => return Err(io::Error::other(error)),
-        }
+    // Senders that are gone mean the same as a word.
+    listeners.open.clear();
+    while let Some(ended) = listeners.running.join_next().await {
+        outcome(ended)?;
     }
     Ok(())
+}
+
+/// The listeners of one worker.
+struct Listeners<H> {
+    service: Service<H>,
+    /// Each is stopped by itself.
+    open: HashMap<Place, watch::Sender<bool>>,
+    running: JoinSet<io::Result<()>>,
+}
+
+impl<H: Handler> Listeners<H> {
+    fn open(&mut self, sockets: ListenerSockets) {
+        let ListenerSockets {
+            place,
+            datagrams,
+            streams,
+        } = sockets;
+        let (sender, stop) = watch::channel(false);
+        // One that had this place before is told to stop by the end of its sender.
+        self.open.insert(place, sender);
+        for (transport, socket) in datagrams {
+            let (service, stop) = (self.service.clone(), stop.clone());
+            match transport {
+                Transport::Http3 | Transport::Quic => {
+                    let listening = quic::listen(socket, transport, service, stop);
+                    self.running.spawn(listening);
+                }
+                _ => {
+                    self.running.spawn(udp::listen(socket, service, stop));
+                }
+            }
+        }
+        for (transport, listener) in streams {
+            let listening = accept(listener, transport, self.service.clone(), stop.clone());
+            self.running.spawn(listening);
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        for place in order.close {
+            self.open.remove(&place);
+        }
+        for sockets in order.open {
+            self.open(sockets);
+        }
+    }
+}
+
+fn outcome(ended: Result<io::Result<()>, JoinError>) -> io::Result<()> {
+    match ended {
+        Ok(result) => result,
+        Err(error) => Err(io::Error::other(error)),
+    }
 }
 
 /// Accepts connections of one listener until told to stop, then waits for those that are open.
@@ -167,28 +269,33 @@ async fn accept<H: Handler>(
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let port = listener.local_addr()?.port();
-    let endpoint = Arc::new(Endpoint::new(&service.shared.settings.doh_path, Some(port)));
+    let path = Arc::clone(&service.shared.doh_path);
+    let endpoint = Arc::new(Endpoint::new(path, Some(port)));
+    let (leave, leaving) = watch::channel(false);
+    let welcome = |address: SocketAddr| {
+        // Hung up on before it costs a handshake or an idle client's place.
+        if !service.handler.admits(address.ip()) {
+            return None;
+        }
+        let admission = service.shared.connections.admit(address, transport)?;
+        Some(Connection {
+            client: Client { address, transport },
+            service: service.clone(),
+            endpoint: Arc::clone(&endpoint),
+            admission,
+            stop: leaving.clone(),
+        })
+    };
     let mut tasks = JoinSet::new();
-    let mut stopping = std::pin::pin!(stopped(stop.clone()));
+    let mut stopping = std::pin::pin!(stopped(stop));
     loop {
         tokio::select! {
             biased;
             () = &mut stopping => break,
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => note_end(ended),
             accepted = listener.accept() => match accepted {
-                // Hung up on before it costs a handshake or an idle client's place.
-                Ok((_, stranger)) if !service.handler.admits(stranger.ip()) => {}
                 Ok((tcp, address)) => {
-                    let client = Client { address, transport };
-                    let connections = &service.shared.connections;
-                    if let Some(admission) = connections.admit(address, transport) {
-                        let connection = Connection {
-                            client,
-                            service: service.clone(),
-                            endpoint: Arc::clone(&endpoint),
-                            admission,
-                            stop: stop.clone(),
-                        };
+                    if let Some(connection) = welcome(address) {
                         tasks.spawn(connection.run(tcp));
                     }
                 }
@@ -203,8 +310,21 @@ async fn accept<H: Handler>(
             },
         }
     }
+    // Those whom the system let in already are not turned away.
+    let listener = listener.into_std()?;
+    for _ in 0..BACKLOG_MAX {
+        let Ok((tcp, address)) = listener.accept() else {
+            break;
+        };
+        if tcp.set_nonblocking(true).is_ok()
+            && let Ok(tcp) = TcpStream::from_std(tcp)
+            && let Some(connection) = welcome(address)
+        {
+            tasks.spawn(connection.run(tcp));
+        }
+    }
     drop(listener);
-    drain(tasks).await;
+    drain(tasks, leave).await;
     Ok(())
 }
 
@@ -246,7 +366,7 @@ impl<H: Handler> Connection<H> {
     }
 
     async fn speak(&self, tcp: TcpStream) {
-        match (self.client.transport, &self.service.shared.tls) {
+        match (self.client.transport, self.service.shared.tls()) {
             (Transport::Tls, Some(tls)) => self.speak_tls(tcp, &tls.dot).await,
             (Transport::Https, Some(tls)) => self.speak_tls(tcp, &tls.doh).await,
             (Transport::Tls | Transport::Https, None) => {}
@@ -301,8 +421,18 @@ pub(super) async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// Lets connections end: after [`GRACE`] they are told to `leave`. At most [`DRAIN_MAX`] later the
+/// rest is cut off.
+pub(super) async fn drain(tasks: JoinSet<()>, leave: watch::Sender<bool>) {
+    if !tasks.is_empty() {
+        sleep(GRACE).await;
+    }
+    leave.send_replace(true);
+    finish(tasks).await;
+}
+
 /// Waits for tasks, at most [`DRAIN_MAX`]; the rest is cut off.
-pub(super) async fn drain(mut tasks: JoinSet<()>) {
+pub(super) async fn finish(mut tasks: JoinSet<()>) {
     let waiting = async {
         while let Some(ended) = tasks.join_next().await {
             note_end(ended);

@@ -16,7 +16,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::watch,
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::{Sleep, sleep_until, timeout},
 };
 
@@ -74,6 +74,7 @@ pub(super) async fn converse<IO, H>(
         flushed: true,
         pending: JoinSet::new(),
         reads: true,
+        leaves: false,
         answered_one: false,
         changed: now,
         asleep: Box::pin(sleep_until((now + FIRST_QUERY).into())),
@@ -86,7 +87,9 @@ pub(super) async fn converse<IO, H>(
     let ended = if let Some(ended) = ended {
         ended
     } else {
-        conversation.reads = false;
+        // What has come already is answered; the runtime may not have been told of it yet.
+        conversation.leaves = true;
+        yield_now().await;
         let rest = timeout(DRAIN_MAX, poll_fn(|context| conversation.poll(context)));
         rest.await.unwrap_or(End::Lost)
     };
@@ -128,6 +131,8 @@ struct Conversation<'a, IO, H: Handler> {
     /// Whether more queries are taken: not after the client's end, a broken frame, or our own
     /// shutdown.
     reads: bool,
+    /// Whether queries are taken only for as long as there are any to read at once.
+    leaves: bool,
     answered_one: bool,
     /// When a query was last complete, or a reply last went forward. What merely trickles in is no
     /// progress: a connection is not kept alive by it.
@@ -161,7 +166,10 @@ where
                 Poll::Ready(Ok(0)) => self.reads = false,
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Lost),
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.reads &= !self.leaves;
+                    break;
+                }
             }
         }
         match self.write(context) {

@@ -4,6 +4,7 @@
 //! answered in place, and their replies leave with one system call. Only a miss becomes a task.
 
 use std::{
+    future::ready,
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, SocketAddr},
     ops::Range,
@@ -26,7 +27,7 @@ use tokio::{
 
 use super::{
     HEADER_OCTETS, QUERY_MAX_OCTETS,
-    serve::{Service, drain, note_end, stopped},
+    serve::{Service, finish, note_end, stopped},
 };
 use crate::{
     handler::{Attempt, Client, Handler, Transport},
@@ -38,6 +39,10 @@ const BATCH: usize = quinn_udp::BATCH_SIZE;
 
 /// Full batches answered before other tasks of the worker have a turn.
 const BATCHES_PER_TURN: usize = 8;
+
+/// Batches taken at most once the listener is told to stop. A full receive buffer of ours holds
+/// some thousand datagrams; what a flood adds meanwhile is nobody's accepted query.
+const LAST_BATCHES_MAX: usize = 256;
 
 /// How long replies wait for room in the socket's buffer before they are dropped: clients ask
 /// again, and those who ask meanwhile wait in the receive buffer.
@@ -63,10 +68,17 @@ pub(super) async fn listen<H: Handler>(
     let mut buffers = vec![0; BATCH * QUERY_MAX_OCTETS];
     let mut stop = std::pin::pin!(stopped(stop));
     let mut full_batches = 0;
-    loop {
+    // Once told to stop: how many batches more are taken. What reached the socket before the word
+    // came is answered too.
+    let mut last_batches = None;
+    while last_batches != Some(0) {
         tokio::select! {
             biased;
-            () = &mut stop => break,
+            () = &mut stop, if last_batches.is_none() => {
+                last_batches = Some(LAST_BATCHES_MAX);
+                continue;
+            }
+            () = ready(()), if last_batches.is_some() => {}
             Some(ended) = receiver.tasks.join_next(), if !receiver.tasks.is_empty() => {
                 note_end(ended);
                 while let Some(ended) = receiver.tasks.try_join_next() {
@@ -77,7 +89,14 @@ pub(super) async fn listen<H: Handler>(
             ready = datagrams.socket.readable() => ready?,
         }
         // A defect in the handler must not end the listener: it costs the rest of its batch.
-        let batch = AssertUnwindSafe(|| receiver.answer_batch(&mut buffers));
+        let receive = match &mut last_batches {
+            None => Datagrams::receive,
+            Some(left) => {
+                *left -= 1;
+                Datagrams::receive_now
+            }
+        };
+        let batch = AssertUnwindSafe(|| receiver.answer_batch(receive, &mut buffers));
         let Ok(answered) = catch_unwind(batch) else {
             tracing::error!("answering a datagram panicked; its client got no answer");
             receiver.replies.drop_unfinished();
@@ -97,6 +116,7 @@ pub(super) async fn listen<H: Handler>(
                     tokio::task::yield_now().await;
                 }
             }
+            Err(_) if last_batches.is_some() => break,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 tracing::debug!(%error, "cannot receive datagrams");
@@ -104,7 +124,7 @@ pub(super) async fn listen<H: Handler>(
             }
         }
     }
-    drain(receiver.tasks).await;
+    finish(receiver.tasks).await;
     Ok(())
 }
 
@@ -131,10 +151,18 @@ impl Datagrams {
     }
 
     fn receive(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
-        self.socket.try_io(Interest::READABLE, || {
-            self.state
-                .recv(UdpSockRef::from(&self.socket), buffers, metas)
-        })
+        self.socket
+            .try_io(Interest::READABLE, || self.receive_now(buffers, metas))
+    }
+
+    /// Asks the system itself, which may have what the runtime does not know of yet.
+    fn receive_now(
+        &self,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> io::Result<usize> {
+        let socket = UdpSockRef::from(&self.socket);
+        self.state.recv(socket, buffers, metas)
     }
 
     /// Sends one reply, from the address the query was sent to.
@@ -157,6 +185,9 @@ impl Datagrams {
         matches!(timeout(SEND_WAIT, self.socket.writable()).await, Ok(Ok(())))
     }
 }
+
+/// How a batch is received.
+type Receive = fn(&Datagrams, &mut [IoSliceMut<'_>], &mut [RecvMeta]) -> io::Result<usize>;
 
 /// Where a reply goes, and which of our addresses it comes from.
 #[derive(Clone, Copy)]
@@ -199,12 +230,12 @@ struct Receiver<H: Handler> {
 
 impl<H: Handler> Receiver<H> {
     /// Receives a batch and answers what it can at once; how many datagrams came.
-    fn answer_batch(&mut self, buffers: &mut [u8]) -> io::Result<usize> {
+    fn answer_batch(&mut self, receive: Receive, buffers: &mut [u8]) -> io::Result<usize> {
         let mut metas = [RecvMeta::default(); BATCH];
         let mut chunks = buffers.chunks_exact_mut(QUERY_MAX_OCTETS);
         let mut slices: [IoSliceMut<'_>; BATCH] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-        let received = self.datagrams.receive(&mut slices, &mut metas)?;
+        let received = receive(&self.datagrams, &mut slices, &mut metas)?;
         for (meta, slice) in metas.iter().zip(&slices).take(received) {
             // A datagram that fills its buffer may have been cut: no query is that long.
             if meta.len >= QUERY_MAX_OCTETS {

@@ -12,7 +12,7 @@ use std::{
     os::fd::AsFd,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// What the kernel is asked to hold for a datagram socket in each direction. A burst of some
 /// thousand queries fits; the kernel uses the memory only while datagrams wait.
@@ -54,6 +54,27 @@ pub fn receive_separately(socket: &impl AsFd) {
     if let Err(error) = nix::sys::socket::setsockopt(socket, option, &false) {
         tracing::debug!(%error, "the kernel does not know UDP_GRO");
     }
+}
+
+/// Makes a datagram socket that somebody else bound like one of ours.
+pub fn adopt_udp(socket: &UdpSocket) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    raise_buffers(socket);
+    Ok(())
+}
+
+/// Makes a stream socket that somebody else bound like one of ours.
+///
+/// # Errors
+/// It does not listen; or the system refuses.
+pub fn adopt_tcp(listener: &TcpListener) -> io::Result<()> {
+    if !nix::sys::socket::getsockopt(listener, nix::sys::socket::sockopt::AcceptConn)? {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the socket does not listen; a socket unit needs Accept=no",
+        ));
+    }
+    listener.set_nonblocking(true)
 }
 
 fn bind_group(
@@ -101,15 +122,15 @@ fn open(address: SocketAddr, kind: Type) -> io::Result<Socket> {
 
 /// Asks for large buffers, past the system's limit when the process may. Too small a buffer
 /// loses bursts but breaks nothing, so a refusal is no error.
-fn raise_buffers(socket: &Socket) {
+fn raise_buffers(socket: &impl AsFd) {
     let size = DATAGRAM_BUFFER_OCTETS;
     let force = nix::sys::socket::sockopt::RcvBufForce;
     if nix::sys::socket::setsockopt(socket, force, &size).is_err() {
-        let _ = socket.set_recv_buffer_size(size);
+        let _ = SockRef::from(socket).set_recv_buffer_size(size);
     }
     let force = nix::sys::socket::sockopt::SndBufForce;
     if nix::sys::socket::setsockopt(socket, force, &size).is_err() {
-        let _ = socket.set_send_buffer_size(size);
+        let _ = SockRef::from(socket).set_send_buffer_size(size);
     }
 }
 

@@ -157,6 +157,12 @@ impl Shared {
             .is_some_and(|gated| gated.gate.is_cold())
     }
 
+    /// How far the clock can be trusted; `None` when nobody watches it.
+    #[must_use]
+    pub fn clock_status(&self, now: &Now) -> Option<Status> {
+        self.gated.as_ref().map(|gated| gated.gate.status(now))
+    }
+
     /// Takes note of a verdict that may be the clock's fault.
     pub(super) fn doubt_clock(&self) {
         if let Some(gated) = &self.gated {

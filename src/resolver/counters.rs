@@ -13,6 +13,8 @@ pub struct Counters {
     pub stale: Counter,
     /// Refreshes begun behind such an answer.
     pub refreshes: Counter,
+    /// Questions asked ahead of time: answers in use that would have expired soon.
+    pub prefetches: Counter,
     /// Flights that brought nothing to replace an old answer with.
     pub refresh_failures: Counter,
     /// Questions asked of upstreams, retries not counted.
@@ -43,6 +45,11 @@ impl PerTransport {
         if let Some(counter) = self.0.get(transport as usize) {
             counter.add();
         }
+    }
+
+    /// The number for all transports.
+    pub fn total(&self) -> u64 {
+        self.0.iter().map(Counter::value).fold(0, u64::wrapping_add)
     }
 
     /// The number for `transport`.

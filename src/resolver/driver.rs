@@ -4,7 +4,10 @@
 //! or sent: a question with CD is answered with what upstream said, scrubbed but unjudged, under a
 //! cache key of its own; every other goes through the validator.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Instant,
+};
 
 use crate::{
     dnssec::{self, Judged, Security, Verdict},
@@ -17,16 +20,16 @@ use super::{
     Shared,
     clock::{self, Ruling},
     fetch::Fetcher,
-    local,
+    local, refresh,
     scrub::{ALIASES_MAX, scrub},
     validate,
 };
 
 /// Exchanges with upstreams for one question of a client that is not validated.
-pub(super) const EXCHANGES_MAX: usize = 12;
+const EXCHANGES_MAX: usize = 12;
 /// The same when it is validated: chains of trust are asked for too, for each link of a chain of
 /// aliases, and again when something is to be repaired.
-pub(super) const EXCHANGES_VALIDATED_MAX: usize = 64;
+const EXCHANGES_VALIDATED_MAX: usize = 64;
 
 /// Records of one answer, all links of its chain together. No honest chain comes near.
 const RECORDS_MAX: usize = 1_000;
@@ -69,6 +72,30 @@ struct Link {
 }
 
 impl<U: Exchange> Driver<U> {
+    /// A driver that asks `upstreams` until `deadline`, and judges by `dnssec`.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        upstreams: Arc<U>,
+        dnssec: Option<Arc<dnssec::Settings>>,
+        deadline: Instant,
+    ) -> Self {
+        let budget = match dnssec {
+            Some(_) => EXCHANGES_VALIDATED_MAX,
+            None => EXCHANGES_MAX,
+        };
+        Self {
+            shared: Arc::clone(shared),
+            fetcher: Fetcher {
+                upstreams,
+                flights: Arc::clone(&shared.fetches),
+                deadline,
+                budget: AtomicUsize::new(budget),
+            },
+            dnssec,
+            checks: AtomicUsize::new(0),
+        }
+    }
+
     /// Asks upstreams until the chain of aliases from the question's name ends.
     pub(super) async fn resolve(&self, question: &Question) -> Result<Found, Failure> {
         let dnssec = match &self.dnssec {
@@ -172,6 +199,7 @@ impl<U: Exchange> Driver<U> {
             });
         }
         let judged = validate::validate(self, question, settings).await?;
+        refresh::look_after_zones(self, question, settings);
         let Judged {
             verdict,
             rcode,

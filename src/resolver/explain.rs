@@ -4,7 +4,7 @@
 //! validator itself need not keep a diary.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,13 +19,7 @@ use crate::{
     wire::{CLASS_IN, Name, Question, Record, Response, rcode, rtype},
 };
 
-use super::{
-    Shared,
-    driver::{Driver, EXCHANGES_VALIDATED_MAX},
-    fetch::Fetcher,
-    scrub::ALIASES_MAX,
-    validate,
-};
+use super::{Shared, driver::Driver, scrub::ALIASES_MAX, validate};
 
 /// What was found for a question, and everything seen on the way.
 #[derive(Debug)]
@@ -158,12 +152,12 @@ impl<U: Exchange> Exchange for Recorder<U> {
         self.inner.timeout()
     }
 
-    fn is_down(&self, question: &Question) -> bool {
-        self.inner.is_down(question)
-    }
-
     fn count(&self, question: &Question) -> usize {
         self.inner.count(question)
+    }
+
+    fn is_down(&self, question: &Question) -> bool {
+        self.inner.is_down(question)
     }
 
     fn incomplete(&self, upstream: &str) {
@@ -191,17 +185,8 @@ pub async fn explain<U: Exchange>(
     let settings = settings.shared();
     // What is found out about zones is learned only under the settings in force.
     shared.dnssec.store(Some(Arc::clone(&settings)));
-    let driver = Driver {
-        fetcher: Fetcher {
-            upstreams: Arc::clone(&recorder),
-            flights: Arc::clone(&shared.fetches),
-            deadline,
-            budget: AtomicUsize::new(EXCHANGES_VALIDATED_MAX),
-        },
-        shared: Arc::clone(&shared),
-        dnssec: Some(Arc::clone(&settings)),
-        checks: AtomicUsize::new(0),
-    };
+    let judge = Some(Arc::clone(&settings));
+    let driver = Driver::new(&shared, Arc::clone(&recorder), judge, deadline);
     let mut explanation = Explanation {
         question: question.clone(),
         now: Now::read(),

@@ -16,6 +16,7 @@ mod fetch;
 mod fill;
 mod flights;
 mod local;
+mod refresh;
 mod scrub;
 mod stale;
 #[cfg(test)]
@@ -25,7 +26,7 @@ mod validate;
 use std::{
     net::IpAddr,
     pin::pin,
-    sync::{Arc, PoisonError, RwLock, atomic::AtomicUsize},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -46,10 +47,11 @@ use broken::Broken;
 use clock::Gated;
 pub use clock::Wrong;
 pub use counters::{Counters, PerTransport};
-use driver::{Driver, EXCHANGES_MAX, EXCHANGES_VALIDATED_MAX};
-use fetch::{Fetcher, Outcome};
+use driver::Driver;
+use fetch::Outcome;
 use flights::{Flight, Flights};
-use stale::{Behind, CLIENT_WAIT, Known, Past};
+use refresh::{Behind, Refreshing};
+use stale::{CLIENT_WAIT, Known, Past};
 
 /// What the workers of one process share.
 #[derive(Debug)]
@@ -72,8 +74,8 @@ pub struct Shared {
     gaps: RwLock<Gaps>,
     /// Where it failed just now.
     broken: Broken,
-    /// Refreshes under way behind stale answers.
-    refreshing: Arc<AtomicUsize>,
+    /// What bounds asking again behind the clients' backs.
+    refreshing: Refreshing,
     /// The validator's settings; `None` when validation is switched off.
     dnssec: ArcSwapOption<dnssec::Settings>,
     /// The names that are answered here.
@@ -108,7 +110,7 @@ impl Shared {
             keys: RwLock::default(),
             gaps: RwLock::default(),
             broken: Broken::default(),
-            refreshing: Arc::default(),
+            refreshing: Refreshing::default(),
             dnssec: ArcSwapOption::from_pointee(dnssec),
             names: ArcSwap::default(),
             judging: RwLock::default(),
@@ -162,14 +164,14 @@ impl Shared {
     }
 
     /// Forgets the answers at and below `name`, and what is known of the zones there; the root
-    /// means all.
-    pub fn flush(&self, name: &Name) {
+    /// means all. How many answers.
+    pub fn flush(&self, name: &Name) -> usize {
         let keys = self.keys.write();
         keys.unwrap_or_else(PoisonError::into_inner).forget(name);
         let gaps = self.gaps.write();
         gaps.unwrap_or_else(PoisonError::into_inner).forget(name);
         self.broken.clear();
-        self.cache.remove_zone(name);
+        self.cache.remove_zone(name)
     }
 
     /// Answers these names here from now on. What upstreams said of them is forgotten.
@@ -180,8 +182,9 @@ impl Shared {
         }
     }
 
-    /// Takes new bounds for the times answers are kept; the cache's size stays.
+    /// Takes another size of the cache, and new bounds for the times answers are kept.
     pub fn apply_cache_settings(&self, settings: cache::Settings) {
+        self.cache.resize(settings.size_octets);
         self.cache_settings.store(Arc::new(settings));
     }
 }
@@ -255,21 +258,8 @@ impl<U: Exchange> Resolver<U> {
         } else {
             in_force.clone()
         };
-        let budget = match dnssec {
-            Some(_) => EXCHANGES_VALIDATED_MAX,
-            None => EXCHANGES_MAX,
-        };
-        let driver = Driver {
-            shared: Arc::clone(&shared),
-            fetcher: Fetcher {
-                deadline: now.instant + upstreams.timeout(),
-                upstreams,
-                flights: Arc::clone(&shared.fetches),
-                budget: AtomicUsize::new(budget),
-            },
-            dnssec,
-            checks: AtomicUsize::new(0),
-        };
+        let deadline = now.instant + upstreams.timeout();
+        let driver = Driver::new(&shared, upstreams, dnssec, deadline);
         let judges = !query.checking_disabled();
         let question = query.question();
         let key: Box<[u8]> = Box::from(query.key());
@@ -328,7 +318,8 @@ impl<U: Exchange> Resolver<U> {
         let shared = &*self.shared;
         let known = shared.cache.read(query.key(), |entry| {
             if entry.is_fresh(now.uptime_s) {
-                return Known::Fresh(read(&entry));
+                let is_ending = refresh::is_ending(&entry, now.uptime_s);
+                return Known::Fresh(read(&entry), is_ending);
             }
             let serve_stale_s = shared.cache_settings.load().serve_stale_s;
             if entry.is_stale(now.uptime_s, serve_stale_s) {
@@ -397,8 +388,11 @@ impl<U: Exchange> Handler for Resolver<U> {
         let known = self.recall(&query, &now, |entry| {
             reply::answer(&shared.reply, &query, client, entry, &now, out)
         });
-        if let Known::Fresh(answer) = known {
+        if let Known::Fresh(answer, is_ending) = known {
             shared.counters.hits.add();
+            if is_ending {
+                self.prefetch(&query, now);
+            }
             return Attempt::Answered(answer);
         }
         if let Some(found) = shared.names.load().answer(&query.question()) {
@@ -410,7 +404,7 @@ impl<U: Exchange> Handler for Resolver<U> {
                 Some(answer) => return Attempt::Answered(answer),
                 None => true,
             },
-            Known::Fresh(_) | Known::Nothing => false,
+            Known::Fresh(..) | Known::Nothing => false,
         };
         match shared.waiting.enter(client.address.ip()) {
             Ok(place) => Attempt::Pending(Pending {

@@ -11,13 +11,7 @@
 //! Only an answer under the very question's key is given out so, never one made of stale parts: what
 //! was proved about gaps, wildcards and keys ends with its time.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     cache::{Entry, RefreshFailed, Stored},
@@ -42,15 +36,10 @@ const FAILING_S: u32 = 60;
 /// and every failure of the name's own doubles it. RFC 8767, section 5, has 30 s throughout; that
 /// would keep stale what is back.
 const RECHECK_MAX_S: u32 = 30;
-/// Refreshes behind stale answers at once. They are no more than clients would have caused.
-const BEHIND_MAX: usize = 1_000;
-/// The same while upstreams are down: enough to notice the first answer, too few to be a load.
-const BEHIND_MAX_DOWN: usize = 4;
-
 /// How a query stands towards the cache.
 pub(super) enum Known<R> {
-    /// There is an answer; it was read.
-    Fresh(R),
+    /// There is an answer; it was read, and it may be time to see to its replacement.
+    Fresh(R, bool),
     /// There is one beyond its time.
     Stale(Past),
     /// There is none.
@@ -82,27 +71,6 @@ impl Past {
             is_failing: !is_due || (failures > 0 && since_s < FAILING_S),
             is_due,
         }
-    }
-}
-
-/// A place among the refreshes under way behind stale answers.
-#[derive(Debug)]
-pub(super) struct Behind(Arc<AtomicUsize>);
-
-impl Behind {
-    /// Takes a place, if one is left.
-    fn begin(count: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
-        let more = |taken| (taken < max).then_some(taken + 1);
-        count
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .ok()
-            .map(|_| Self(Arc::clone(count)))
-    }
-}
-
-impl Drop for Behind {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -176,18 +144,6 @@ impl<U: Exchange> Resolver<U> {
                 is_answer.then(|| reply::answer(reply, query, client, &entry, now, out))
             })
             .flatten()
-    }
-
-    fn refresh_behind(&self, query: &Query<'_>, is_down: bool, now: Now) {
-        let max = if is_down { BEHIND_MAX_DOWN } else { BEHIND_MAX };
-        let shared = &self.shared;
-        let Some(behind) = Behind::begin(&shared.refreshing, max) else {
-            return;
-        };
-        if let Some(flight) = shared.flights.begin(query.key()) {
-            shared.counters.refreshes.add();
-            self.take_off(flight, query, Some(behind), now);
-        }
     }
 }
 

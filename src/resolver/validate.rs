@@ -20,7 +20,7 @@ use crate::{
     dnssec::{self, Denied, FetchFailed, Judged, Step, Validation, Verdict, Why, foresee},
     reply::{ExtendedError, Failure},
     upstream::Exchange,
-    wire::{Question, rtype},
+    wire::{CLASS_IN, Name, Question, rtype},
 };
 
 use super::{driver::Driver, fetch::Outcome};
@@ -72,14 +72,14 @@ async fn repaired<U: Exchange>(
     question: &Question,
     settings: &Arc<dnssec::Settings>,
 ) -> Result<Judged, Failure> {
-    let (first, upstream) = attempt(driver, question, settings, None).await?;
+    let (first, upstream) = attempt(driver, question, settings, Asked::OfAny).await?;
     let Verdict::Bogus(reason) = &first.verdict else {
         return Ok(first);
     };
     debug!(name = %question.name, %upstream, %reason, "bogus, asking again");
     let incomplete = matches!(reason.why, Why::SignatureMissing | Why::DenialMissing);
     forget_old_keys(driver, reason);
-    let Ok((second, upstream)) = attempt(driver, question, settings, None).await else {
+    let Ok((second, upstream)) = attempt(driver, question, settings, Asked::OfAny).await else {
         return Ok(first);
     };
     if !matches!(second.verdict, Verdict::Bogus(_)) {
@@ -88,7 +88,7 @@ async fn repaired<U: Exchange>(
     if driver.fetcher.upstreams.count(question) < 2 {
         return Ok(second);
     }
-    match attempt(driver, question, settings, Some(&*upstream)).await {
+    match attempt(driver, question, settings, Asked::OfOthers(&upstream)).await {
         Ok((third, _)) if third.verdict.is_usable() => {
             if incomplete {
                 driver.fetcher.upstreams.incomplete(&upstream);
@@ -99,12 +99,39 @@ async fn repaired<U: Exchange>(
     }
 }
 
+/// Proves anew what `zone` is. What comes of it is learned; a failure or a forgery changes nothing,
+/// since what is known holds for a while.
+pub(super) async fn renew<U: Exchange>(
+    driver: &Driver<U>,
+    zone: &Name,
+    settings: &Arc<dnssec::Settings>,
+) -> Result<Verdict, Failure> {
+    let question = Question {
+        name: zone.clone(),
+        qtype: rtype::DNSKEY,
+        qclass: CLASS_IN,
+    };
+    let (judged, _) = attempt(driver, &question, settings, Asked::Anew(zone)).await?;
+    Ok(judged.verdict)
+}
+
+/// How an attempt asks.
+#[derive(Clone, Copy)]
+enum Asked<'a> {
+    /// What is not known, of any upstream.
+    OfAny,
+    /// The upstream called so last.
+    OfOthers(&'a str),
+    /// What is known of this zone too.
+    Anew(&'a Name),
+}
+
 /// One validation from the question to a verdict, and the upstream that answered the question.
 async fn attempt<U: Exchange>(
     driver: &Driver<U>,
     question: &Question,
     settings: &Arc<dnssec::Settings>,
-    avoid: Option<&str>,
+    how: Asked<'_>,
 ) -> Result<(Judged, Arc<str>), Failure> {
     if driver.checks.load(Ordering::Relaxed) >= SIGNATURE_CHECKS_MAX {
         driver.shared.counters.over_budget.add();
@@ -116,6 +143,10 @@ async fn attempt<U: Exchange>(
     let counters = &driver.shared.counters;
     let keys = &driver.shared.keys;
     let now = driver.shared.now();
+    let avoid = match how {
+        Asked::OfOthers(upstream) => Some(upstream),
+        Asked::OfAny | Asked::Anew(_) => None,
+    };
     let fetch = |question: Question| async move {
         let outcome = driver.fetcher.fetch(&question, avoid, counters).await;
         (question, outcome)
@@ -144,6 +175,9 @@ async fn attempt<U: Exchange>(
         Arc::clone(settings),
         now,
     );
+    if let Asked::Anew(zone) = how {
+        validation = validation.renewing(zone.clone());
+    }
     for (question, outcome) in early {
         supply(&mut validation, question, &outcome);
     }

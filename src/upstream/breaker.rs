@@ -17,6 +17,9 @@ const PROBE_WAIT_MIN: Duration = Duration::from_secs(1);
 /// The longest time between probes while another upstream can be asked.
 const PROBE_WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// With such a wait three or four probes have failed.
+const LONG: Duration = Duration::from_secs(6);
+
 /// Whether an upstream is asked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker(State);
@@ -26,8 +29,12 @@ enum State {
     /// As far as we know the upstream is up.
     #[default]
     Closed,
-    /// An answer is late and nothing was heard: others are asked until the probe tells.
-    Suspected,
+    /// An answer is late and nothing was heard, or the network is another one: others are asked
+    /// until the probe tells.
+    Suspected {
+        /// Connections are likely to be made afresh, so the probe needs more time.
+        afresh: bool,
+    },
     /// The upstream is down. The last evidence came at `since`; the next probe is due `wait` later.
     Open { since: Instant, wait: Duration },
 }
@@ -40,7 +47,15 @@ impl Breaker {
 
     /// Whether a probe is to find out what the upstream is.
     pub(super) const fn is_suspected(&self) -> bool {
-        matches!(self.0, State::Suspected)
+        matches!(self.0, State::Suspected { .. })
+    }
+
+    /// Whether a probe must not be expected to be as quick as answers usually are.
+    pub(super) const fn begins_afresh(&self) -> bool {
+        matches!(
+            self.0,
+            State::Open { .. } | State::Suspected { afresh: true }
+        )
     }
 
     /// A good answer came; true when the upstream was known to be down.
@@ -54,7 +69,7 @@ impl Breaker {
     pub(super) const fn late(&mut self) -> bool {
         let is_news = matches!(self.0, State::Closed);
         if is_news {
-            self.0 = State::Suspected;
+            self.0 = State::Suspected { afresh: false };
         }
         is_news
     }
@@ -72,13 +87,13 @@ impl Breaker {
         is_news
     }
 
-    /// A probe failed: true when that is the news that the upstream is down.
-    pub(super) fn probe_failed(&mut self, now: Instant, chance: u32) -> bool {
+    /// A probe that `began` then failed: true when that is the news that the upstream is down.
+    pub(super) fn probe_failed(&mut self, began: Instant, chance: u32) -> bool {
         match &mut self.0 {
             State::Closed => false,
-            State::Suspected => self.failed(now, chance),
+            State::Suspected { .. } => self.failed(began, chance),
             State::Open { since, wait } => {
-                *since = now;
+                *since = began;
                 *wait = jittered(wait.saturating_mul(2).min(PROBE_WAIT_MAX), chance);
                 false
             }
@@ -88,8 +103,13 @@ impl Breaker {
     /// The network is another one: what is down is only suspected to be, and probed at once.
     pub(super) const fn retry(&mut self) {
         if matches!(self.0, State::Open { .. }) {
-            self.0 = State::Suspected;
+            self.0 = State::Suspected { afresh: true };
         }
+    }
+
+    /// Whether so many probes failed that there is no telling from them any more.
+    pub(super) fn is_open_for_long(&self) -> bool {
+        matches!(self.0, State::Open { wait, .. } if wait > LONG)
     }
 
     /// When a probe is due; `None` while the upstream is up. When there is `nobody_else` to ask,
@@ -97,7 +117,7 @@ impl Breaker {
     pub(super) fn probe_at(&self, now: Instant, nobody_else: bool) -> Option<Instant> {
         match self.0 {
             State::Closed => None,
-            State::Suspected => Some(now),
+            State::Suspected { .. } => Some(now),
             State::Open { since, wait } if nobody_else => Some(since + wait.min(PROBE_WAIT_MIN)),
             State::Open { since, wait } => Some(since + wait),
         }
@@ -158,7 +178,7 @@ mod tests {
         let mut breaker = Breaker::default();
         assert!(breaker.late());
         assert!(!breaker.late(), "it is no news any more");
-        assert!(breaker.is_suspected() && !breaker.is_open());
+        assert!(breaker.is_suspected() && !breaker.is_open() && !breaker.begins_afresh());
         assert_eq!(breaker.probe_at(now, false), Some(now));
         assert!(!breaker.succeeded());
         assert_eq!(breaker.probe_at(now, false), None);
@@ -176,8 +196,9 @@ mod tests {
         breaker.retry();
         assert_eq!(breaker.probe_at(now, false), None);
         breaker.failed(now, HALF);
+        assert!(breaker.begins_afresh());
         breaker.retry();
-        assert!(!breaker.is_open());
+        assert!(!breaker.is_open() && breaker.begins_afresh());
         assert_eq!(breaker.probe_at(now, false), Some(now));
     }
 }

@@ -124,6 +124,14 @@ impl Stage {
 /// One failure, by stage. The upstream or the network is at fault unless a variant says otherwise.
 #[derive(Clone, Debug, Error)]
 pub enum Failure {
+    /// Nobody could say where the upstream is.
+    #[error("the addresses of {host} cannot be found: {reason}")]
+    LookUp {
+        /// Its host name.
+        host: String,
+        /// What came of asking.
+        reason: Arc<str>,
+    },
     /// No connection could be made.
     #[error("cannot connect to {address}: {source}")]
     Connect {
@@ -185,7 +193,9 @@ impl Failure {
     #[must_use]
     pub const fn stage(&self) -> Stage {
         match self {
-            Self::Connect { .. } | Self::ConnectTimeout { .. } => Stage::Connect,
+            Self::LookUp { .. } | Self::Connect { .. } | Self::ConnectTimeout { .. } => {
+                Stage::Connect
+            }
             Self::Handshake { .. } => Stage::Handshake,
             Self::Busy | Self::Send(_) => Stage::Send,
             Self::Lost(_)
@@ -203,7 +213,8 @@ impl Failure {
     const fn class(&self) -> Class {
         match self {
             Self::Silent => Class::Silent,
-            Self::Connect { .. }
+            Self::LookUp { .. }
+            | Self::Connect { .. }
             | Self::ConnectTimeout { .. }
             | Self::Handshake { .. }
             | Self::Busy

@@ -26,7 +26,7 @@ use crate::{
 const INCOMPLETE_FOR: Duration = Duration::from_secs(600);
 /// How many names must have gone unanswered, one after the other with no answer between, that
 /// another upstream answered. One or two may be the fault of the zone's own servers.
-const STRIKES_MAX: usize = 3;
+const STRIKES_MAX: usize = 5;
 /// The weight of one exchange in the share of those that failed.
 const LOSS_GAIN: f32 = 1.0 / 16.0;
 /// An answer is never late before this: a duplicate costs more than so small a wait.
@@ -39,7 +39,7 @@ const LATE_MAX: Duration = Duration::from_millis(1500);
 /// The least time a probe of a suspected upstream has to be heard, for the sake of slow lines.
 const SUSPICION_MIN: Duration = Duration::from_millis(250);
 /// The time a probe of an upstream that is down has: a handshake over a slow line fits.
-const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 /// Without questions for so long there is nobody to probe for.
 const WANTED_FOR: Duration = Duration::from_secs(60);
 /// What is kept of an error's text, part of which the upstream may have written.
@@ -74,10 +74,20 @@ struct State {
     /// Different names it left unanswered and another upstream answered, since its last answer;
     /// fewer than [`STRIKES_MAX`].
     strikes: Vec<Name>,
-    /// Where it failed, when it failed at questions and not altogether: the probe to pass.
-    failed_at: Option<Question>,
+    /// Set while it is down for not answering questions: then any response is no sign that it is
+    /// back, and this is to be answered if there is something.
+    failed_at: Option<Test>,
     /// When it was last among those to choose from.
     wanted_at: Option<Instant>,
+}
+
+/// What an upstream must answer that went down for not answering.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Test {
+    /// What it failed at.
+    Same(Question),
+    /// What every resolver can answer.
+    Easy,
 }
 
 /// What a choice among upstreams is made from.
@@ -102,8 +112,10 @@ pub(super) struct Facts {
 #[derive(Clone, Debug)]
 pub(super) struct DueProbe {
     pub(super) at: Instant,
-    /// What must be answered; `None` when any response shows that the upstream is back.
+    /// What is asked; `None` for what every resolver can answer.
     pub(super) question: Option<Question>,
+    /// Whether it must be answered; otherwise any response shows that the upstream is back.
+    pub(super) is_test: bool,
     /// How long it may take.
     pub(super) patience: Duration,
 }
@@ -219,19 +231,20 @@ impl Health {
         }
     }
 
-    /// A probe had a good answer. One to an easy question shows nothing when it went down for hard
-    /// ones.
-    pub(super) fn passed(&self, was_hard: bool) {
+    /// A probe had a good answer. One that was no test shows nothing when it went down for not
+    /// answering.
+    pub(super) fn passed(&self, was_test: bool) {
         let mut state = self.lock();
-        if was_hard || state.failed_at.is_none() {
+        if was_test || state.failed_at.is_none() {
             state.failed_at = None;
             self.up(state);
         }
     }
 
     /// Another upstream answered the question that this one failed at, be it by an rcode, by
-    /// nonsense, or by taking longer. Several names in a row are evidence.
-    pub(super) fn bettered(&self, now: Instant, question: &Question) {
+    /// nonsense, or by taking longer. Several names in a row are evidence. Whoever `would_not`
+    /// answer the name may have a policy, such as a list of names it blocks: it is no test.
+    pub(super) fn bettered(&self, now: Instant, question: &Question, would_not: bool) {
         let mut state = self.lock();
         state.lose(1.0);
         if !state.strikes.contains(&question.name) {
@@ -242,7 +255,11 @@ impl Health {
         }
         state.strikes.clear();
         if state.breaker.failed(now, chance()) {
-            state.failed_at = Some(question.clone());
+            state.failed_at = Some(if would_not {
+                Test::Easy
+            } else {
+                Test::Same(question.clone())
+            });
             self.opened(state, &"it leaves questions unanswered that others answer");
         }
     }
@@ -258,11 +275,15 @@ impl Health {
         }
     }
 
-    /// A probe had no good answer.
-    pub(super) fn probe_failed(&self, now: Instant, failure: &Failure) {
+    /// A probe that `began` then had no good answer.
+    pub(super) fn probe_failed(&self, began: Instant, failure: &Failure) {
         let mut state = self.lock();
         state.note(failure);
-        if state.breaker.probe_failed(now, chance()) {
+        if state.breaker.is_open_for_long() && state.failed_at.is_some() {
+            // Perhaps it is only this name that it cannot answer.
+            state.failed_at = Some(Test::Easy);
+        }
+        if state.breaker.probe_failed(began, chance()) {
             self.opened(state, failure);
         }
     }
@@ -275,14 +296,18 @@ impl Health {
             .wanted_at
             .is_some_and(|at| now.saturating_duration_since(at) < WANTED_FOR);
         let at = state.breaker.probe_at(now, nobody_else)?;
-        let patience = if state.breaker.is_suspected() {
-            (state.late_after() * 2).clamp(SUSPICION_MIN, LATE_MAX)
-        } else {
+        let patience = if state.breaker.begins_afresh() {
             PROBE_PATIENCE
+        } else {
+            (state.late_after() * 2).clamp(SUSPICION_MIN, LATE_MAX)
         };
         wanted.then(|| DueProbe {
             at,
-            question: state.failed_at.clone(),
+            question: match &state.failed_at {
+                Some(Test::Same(question)) => Some(question.clone()),
+                Some(Test::Easy) | None => None,
+            },
+            is_test: state.failed_at.is_some(),
             patience,
         })
     }
@@ -441,26 +466,58 @@ mod tests {
     fn questions_that_others_answer_take_an_upstream_down_when_there_are_several_in_a_row() {
         let now = clock::instant();
         let health = Health::new("test");
-        let [a, b, c] = ["a.example", "b.example", "c.example"].map(question);
+        let names = ["a", "b", "c", "d", "e"].map(question);
         for _ in 0..10 {
-            health.refused();
-            health.bettered(now, &a);
-            health.bettered(now, &b);
+            for name in &names[1..] {
+                health.refused();
+                health.bettered(now, name, false);
+            }
             health.failed(now, &Failure::Timeout);
             health.failed(now, &Failure::Status(500));
         }
         health.answered(now, MS);
-        health.bettered(now, &c);
         assert_eq!(standing(&health), Standing::Good);
-        health.bettered(now, &a);
-        health.bettered(now, &b);
+        for name in &names {
+            assert_eq!(standing(&health), Standing::Good);
+            health.bettered(now, name, false);
+        }
         assert_eq!(standing(&health), Standing::Down);
         // It is not enough that it says anything: it must pass where it failed.
         health.refused();
+        health.passed(false);
         assert_eq!(standing(&health), Standing::Down);
-        assert_eq!(health.probe(now, false).unwrap().question, Some(b));
-        health.answered(now, MS);
+        let due = health.probe(now, false).unwrap();
+        assert_eq!(due.question.as_ref(), names.last());
+        assert!(due.is_test);
+        health.passed(true);
         assert_eq!(standing(&health), Standing::Good);
+    }
+
+    fn down_for_refusals(would_not: bool) -> Health {
+        let health = Health::new("test");
+        for name in ["a", "b", "c", "d", "e"].map(question) {
+            health.bettered(clock::instant(), &name, would_not);
+        }
+        assert_eq!(standing(&health), Standing::Down);
+        health
+    }
+
+    #[test]
+    fn an_upstream_that_blocks_names_need_not_answer_those_to_be_back() {
+        let now = clock::instant();
+        let due = down_for_refusals(true).probe(now, false).unwrap();
+        assert!(due.question.is_none() && due.is_test);
+    }
+
+    #[test]
+    fn one_name_that_never_gets_well_does_not_keep_an_upstream_down() {
+        let now = clock::instant();
+        let health = down_for_refusals(false);
+        for _ in 0..5 {
+            health.probe_failed(now, &Failure::Silent);
+        }
+        let due = health.probe(now, false).unwrap();
+        assert!(due.question.is_none() && due.is_test);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! secure way. It knows nothing of clients, caching or validation.
 //!
 //! - `url`, `stamp`, `catalogue`: from text to [`UpstreamSettings`].
+//! - `addresses`: where an upstream is; `bootstrap`: finding that out for a host name.
 //! - `select`: the upstreams together; `strategy`: in which order they are tried; `walk`: when the
 //!   next one is asked; `hedge`: how often that may be before the first has failed.
 //! - `health`: what is known of one, made of `breaker` (whether it is up) and `estimate` (how fast
@@ -16,10 +17,12 @@
 //! - `message`: the query's octets, and whether a response belongs to it.
 //! - `life`: what counts as a sign of life; `tries`: the budget of one question; `race`: a few
 //!   futures polled together.
-//! - `eyeballs`: in which order addresses are tried.
+//! - `eyeballs`: in which order addresses are tried; `upgrade`: when HTTP/3 is tried for HTTP/2.
 //!
-//! RFCs: 1035, 5452, 6891, 7766, 7830, 7858, 8310, 8305, 8467, 8484, 9250.
+//! RFCs: 1035, 5452, 6891, 7766, 7830, 7838, 7858, 8310, 8305, 8467, 8484, 9250.
 
+mod addresses;
+mod bootstrap;
 mod breaker;
 pub mod catalogue;
 mod connection;
@@ -47,13 +50,15 @@ mod strategy;
 mod stream;
 mod tries;
 mod udp;
+mod upgrade;
 mod url;
 mod walk;
 
+pub use bootstrap::LookedUp;
 pub use connection::DialError;
 pub use error::{Class, ExchangeError, Failure, Stage};
 pub use select::{SetupError, Upstreams};
-pub use settings::{Pin, Route, Settings, Strategy, UpstreamSettings};
+pub use settings::{LookUp, Pin, Route, Settings, Strategy, UpstreamSettings};
 pub use stamp::StampError;
 pub use status::{State, Status};
 pub use udp::SOCKETS_MAX as UDP_SOCKETS_MAX;

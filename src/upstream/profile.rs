@@ -1,10 +1,12 @@
 //! One upstream: what all workers share about it, and one worker's connections to it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    Exchanged, Probe,
-    connection::{Dial, DialError},
+    Exchanged, Probe, Settings, SetupError,
+    addresses::Addresses,
+    bootstrap::Finder,
+    connection::Dial,
     error::{ExchangeError, Failure},
     health::Health,
     life::Life,
@@ -21,35 +23,48 @@ pub(super) struct Profile {
     pub(super) name: Arc<str>,
     pub(super) transport: Transport,
     settings: UpstreamSettings,
+    pub(super) addresses: Addresses,
     dial: Dial,
     pub(super) life: Life,
     pub(super) health: Health,
 }
 
 impl Profile {
-    /// `clock` as for [`Dial::new`].
+    /// Sets up the upstream, one of `all`; `clock` as for [`Dial::new`].
     pub(super) fn new(
         settings: &UpstreamSettings,
+        all: &Settings,
         clock: Option<&Arc<Gate>>,
-    ) -> Result<Self, DialError> {
+    ) -> Result<Self, SetupError> {
+        let dial = Dial::new(settings, clock).map_err(|source| SetupError::Dial {
+            upstream: settings.name.clone(),
+            source,
+        })?;
+        let addresses = match &settings.look_up {
+            Some(look_up) => {
+                Addresses::Found(Arc::new(Finder::new(settings, look_up, all, clock)?))
+            }
+            None => settings.addresses.clone().into(),
+        };
         Ok(Self {
             name: Arc::from(settings.name.as_str()),
             transport: settings.transport,
             settings: settings.clone(),
-            dial: Dial::new(settings, clock)?,
+            addresses,
+            dial,
             life: Life::default(),
             health: Health::new(&settings.name),
         })
     }
 
-    /// Whether this is the profile of the upstream that `settings` describe. The weight is not of
-    /// the upstream but of the choice.
-    pub(super) fn is_of(&self, settings: &UpstreamSettings) -> bool {
+    /// Whether this is the profile of the upstream that `settings` describe, one of `all`. The weight
+    /// is not of the upstream but of the choice.
+    pub(super) fn is_of(&self, settings: &UpstreamSettings, all: &Settings) -> bool {
         let ours = UpstreamSettings {
             weight: settings.weight,
             ..self.settings.clone()
         };
-        ours == *settings
+        ours == *settings && self.addresses.are_found_by(all)
     }
 }
 
@@ -69,18 +84,14 @@ pub(super) type Timed = (Exchanged, Duration);
 
 impl Upstream {
     pub(super) fn new(profile: Arc<Profile>, udp_sockets_max: usize) -> Self {
-        let pool = |addresses: Vec<SocketAddr>| {
-            Pool::new(addresses, profile.dial.clone(), profile.life.clone())
-        };
-        let addresses = &profile.settings.addresses;
+        let pool = |addresses| Pool::new(addresses, profile.dial.clone(), profile.life.clone());
         let way = if profile.transport == Transport::Udp {
-            let pools = addresses
-                .iter()
-                .map(|address| (*address, pool(vec![*address])));
+            let addresses = profile.addresses.current().into_iter();
+            let pools = addresses.map(|address| (address, pool(vec![address].into())));
             let life = profile.life.clone();
             Way::Datagrams(Udp::new(pools.collect(), life, udp_sockets_max))
         } else {
-            Way::Connections(pool(addresses.clone()))
+            Way::Connections(pool(profile.addresses.clone()))
         };
         Self { profile, way }
     }
@@ -109,12 +120,13 @@ impl Upstream {
                 octets,
                 age_s,
                 took,
+                transport,
             }) => {
                 let exchanged = Exchanged {
                     octets,
                     age_s,
                     upstream: Arc::clone(self.name()),
-                    transport: self.profile.transport,
+                    transport: transport.unwrap_or(self.profile.transport),
                 };
                 Ok((exchanged, took))
             }
@@ -127,6 +139,14 @@ impl Upstream {
         match &self.way {
             Way::Datagrams(udp) => udp.network_changed(),
             Way::Connections(pool) => pool.network_changed(),
+        }
+    }
+
+    /// Takes all connections out of use.
+    #[cfg(test)]
+    pub(super) fn lose_connections(&self) {
+        if let Way::Connections(pool) = &self.way {
+            pool.lose_connections();
         }
     }
 

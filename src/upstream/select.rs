@@ -11,7 +11,8 @@ use std::{
 use tokio::time::sleep_until;
 
 use super::{
-    Exchange, ExchangeError, Exchanged, Probe, Settings, Status,
+    Exchange, ExchangeError, Exchanged, LookedUp, Probe, Settings, Status,
+    addresses::Addresses,
     connection::DialError,
     error::Failure,
     hedge::Budget,
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     clock::{self, Gate, SleepWatch},
     entropy,
-    wire::{CLASS_IN, Question, rtype},
+    wire::{CLASS_IN, Name, Question, rtype},
 };
 
 /// One question of so many is also put to an upstream that is not the fastest, to see whether it
@@ -41,10 +42,26 @@ pub struct Upstreams(Arc<Set>);
 
 /// An upstream that cannot be set up. The configuration is at fault.
 #[derive(Debug, thiserror::Error)]
-#[error("upstream {upstream}: {source}")]
-pub struct SetupError {
-    upstream: String,
-    source: DialError,
+pub enum SetupError {
+    /// Certificates or names make no usable set-up.
+    #[error("upstream {upstream}: {source}")]
+    Dial {
+        /// The name of the upstream.
+        upstream: String,
+        /// What is wrong.
+        source: DialError,
+    },
+    /// Its host name must be looked up, and every other upstream's too.
+    #[error(
+        "upstream {upstream}: nobody can be asked for the addresses of {host}; add \
+         bootstrap = [\"9.9.9.9\"], or `addresses`"
+    )]
+    NobodyToAsk {
+        /// The name of the upstream.
+        upstream: String,
+        /// The host name.
+        host: Name,
+    },
 }
 
 /// The upstreams with one worker's connections.
@@ -89,16 +106,11 @@ impl Shared {
         for upstream in &settings.upstreams {
             let kept = old.and_then(|old| {
                 let mut members = old.members.iter();
-                members.find(|member| member.profile.is_of(upstream))
+                members.find(|member| member.profile.is_of(upstream, settings))
             });
             let profile = match kept {
                 Some(member) => Arc::clone(&member.profile),
-                None => Arc::new(Profile::new(upstream, clock.as_ref()).map_err(|source| {
-                    SetupError {
-                        upstream: upstream.name.clone(),
-                        source,
-                    }
-                })?),
+                None => Arc::new(Profile::new(upstream, settings, clock.as_ref())?),
             };
             members.push(Member {
                 profile,
@@ -120,7 +132,7 @@ impl Shared {
 }
 
 impl Set {
-    fn new(shared: Arc<Shared>, udp_sockets_max: usize, old: Option<&Self>) -> Arc<Self> {
+    fn new(shared: &Arc<Shared>, udp_sockets_max: usize, old: Option<&Self>) -> Arc<Self> {
         let kept = |profile| {
             let old = old.filter(|old| old.udp_sockets_max == udp_sockets_max)?;
             let mut upstreams = old.upstreams.iter();
@@ -135,7 +147,7 @@ impl Set {
         });
         Arc::new(Self {
             upstreams: upstreams.collect(),
-            shared: Arc::clone(&shared),
+            shared: Arc::clone(shared),
             udp_sockets_max,
             sleep: SleepWatch::new(clock::asleep()),
         })
@@ -258,8 +270,7 @@ impl Upstreams {
     /// # Errors
     /// When the certificates or names of one make no usable set-up.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
-        let shared = Arc::new(Shared::new(settings, None, None)?);
-        Ok(Self(Set::new(shared, udp::SOCKETS_MAX, None)))
+        Self::set_up(settings, None, udp::SOCKETS_MAX)
     }
 
     /// The same upstreams, set up again: no connection, no TLS session and no experience is kept.
@@ -270,9 +281,17 @@ impl Upstreams {
     /// As [`Self::new`].
     pub fn under(&self, clock: &Arc<Gate>) -> Result<Self, SetupError> {
         let clock = Some(Arc::clone(clock));
-        let shared = Shared::new(&self.0.shared.settings, clock, None)?;
-        let set = Set::new(Arc::new(shared), self.0.udp_sockets_max, None);
-        Ok(Self(set))
+        Self::set_up(&self.0.shared.settings, clock, self.0.udp_sockets_max)
+    }
+
+    /// Upstreams that know nothing yet; `clock` as for [`Upstreams::under`].
+    pub(super) fn set_up(
+        settings: &Settings,
+        clock: Option<Arc<Gate>>,
+        udp_sockets_max: usize,
+    ) -> Result<Self, SetupError> {
+        let shared = Arc::new(Shared::new(settings, clock, None)?);
+        Ok(Self(Set::new(&shared, udp_sockets_max, None)))
     }
 
     /// The upstreams of new settings. What is known of those that did not change stays known, and
@@ -282,36 +301,30 @@ impl Upstreams {
     /// When the certificates or names of one make no usable set-up.
     pub fn renewed(&self, settings: &Settings) -> Result<Self, SetupError> {
         let old = &self.0.shared;
-        let clock = old.clock.clone();
-        let shared = Arc::new(Shared::new(settings, clock, Some(old))?);
-        Ok(Self(Set::new(
-            shared,
-            self.0.udp_sockets_max,
-            Some(&self.0),
-        )))
+        let shared = Arc::new(Shared::new(settings, old.clock.clone(), Some(old))?);
+        let max = self.0.udp_sockets_max;
+        Ok(Self(Set::new(&shared, max, Some(&self.0))))
     }
 
     /// The same upstreams for another worker: connections of its own, everything else shared, so
     /// that a change of health is known to all and logged once.
     #[must_use]
     pub fn for_worker(&self) -> Self {
-        let shared = Arc::clone(&self.0.shared);
-        Self(Set::new(shared, self.0.udp_sockets_max, None))
+        Self(Set::new(&self.0.shared, self.0.udp_sockets_max, None))
     }
 
     /// These upstreams for the worker that has `old` ones: connections to those that did not change
     /// are kept, with the exchanges under way on them.
     #[must_use]
     pub fn for_worker_from(&self, old: &Self) -> Self {
-        let shared = Arc::clone(&self.0.shared);
-        Self(Set::new(shared, self.0.udp_sockets_max, Some(&old.0)))
+        let max = self.0.udp_sockets_max;
+        Self(Set::new(&self.0.shared, max, Some(&old.0)))
     }
 
     /// The same upstreams, with at most so many sockets towards each of those on plain UDP.
     #[must_use]
     pub fn with_udp_sockets_max(&self, udp_sockets_max: usize) -> Self {
-        let shared = Arc::clone(&self.0.shared);
-        Self(Set::new(shared, udp_sockets_max, Some(&self.0)))
+        Self(Set::new(&self.0.shared, udp_sockets_max, Some(&self.0)))
     }
 
     /// The names of the upstreams in the order of the configuration.
@@ -362,6 +375,30 @@ impl Upstreams {
         probes.into_iter().map(|(_, probe)| probe).collect()
     }
 
+    /// Where each upstream is.
+    #[cfg(test)]
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &Addresses> {
+        let members = self.0.shared.members.iter();
+        members.map(|member| &member.profile.addresses)
+    }
+
+    /// Looks up the hosts of the upstreams that are known by name, all at once, in the order of the
+    /// configuration.
+    pub async fn look_up(&self) -> Vec<LookedUp> {
+        let mut race = Race::new();
+        for (at, member) in self.0.shared.members.iter().enumerate() {
+            if let Addresses::Found(finder) = &member.profile.addresses {
+                race.start(async move { (at, finder.look_up().await) });
+            }
+        }
+        let mut looked_up = Vec::new();
+        while let Some(one) = race.next().await {
+            looked_up.push(one);
+        }
+        looked_up.sort_by_key(|(at, _)| *at);
+        looked_up.into_iter().map(|(_, one)| one).collect()
+    }
+
     /// Takes note that this machine's network is another one: connections are made anew, queries
     /// under way are asked again at once, and what was learned of the old network is forgotten.
     pub fn network_changed(&self) {
@@ -369,6 +406,14 @@ impl Upstreams {
             upstream.network_changed();
         }
         self.retry_now();
+    }
+
+    /// Takes all connections out of use, as if each had been idle for long.
+    #[cfg(test)]
+    pub(super) fn lose_connections(&self) {
+        for upstream in &self.0.upstreams {
+            upstream.lose_connections();
+        }
     }
 
     /// Treats a sleep of this machine as a change of its network. Each exchange looks by itself,

@@ -63,15 +63,34 @@ impl Strategy {
     }
 }
 
-/// One upstream resolver, checked: nothing here needs a look-up before it can be used.
+impl Settings {
+    /// The upstreams that may be asked for the addresses of the others: they need no look-up
+    /// themselves, and are asked for all names, not only for those of a route.
+    #[must_use]
+    pub fn guides(&self) -> Vec<UpstreamSettings> {
+        let is_routed = |upstream: &UpstreamSettings| {
+            let mut routes = self.routes.iter();
+            routes.any(|route| route.upstreams.contains(&upstream.name))
+        };
+        let all_routed = self.upstreams.iter().all(is_routed);
+        let is_guide = |upstream: &&UpstreamSettings| {
+            upstream.look_up.is_none() && (all_routed || !is_routed(upstream))
+        };
+        self.upstreams.iter().filter(is_guide).cloned().collect()
+    }
+}
+
+/// One upstream resolver, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// The name in logs, metrics and routes; unique.
     pub name: String,
     /// How queries travel.
     pub transport: Transport,
-    /// Where to connect, tried in order. Never empty.
+    /// Where to connect, tried in order. Empty when it is to be found out by `look_up`.
     pub addresses: Vec<SocketAddr>,
+    /// How to find out where to connect. Only encrypted upstreams have that.
+    pub look_up: Option<LookUp>,
     /// The name the certificate must be valid for. `None` only on plain transports.
     pub server_name: Option<ServerName<'static>>,
     /// Host and, unless it is 443, port, as HTTP's `:authority` wants them; empty when not HTTP.
@@ -86,4 +105,15 @@ pub struct UpstreamSettings {
     /// Share of the traffic under [`Strategy::Weighted`]; 0 for one that is asked when the others
     /// fail.
     pub weight: u32,
+}
+
+/// A host name whose addresses are to be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookUp {
+    /// The host name.
+    pub host: Name,
+    /// The port at each of its addresses.
+    pub port: u16,
+    /// Who is asked, in this order, all with addresses; none means [`Settings::guides`].
+    pub servers: Vec<UpstreamSettings>,
 }

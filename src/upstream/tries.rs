@@ -15,6 +15,11 @@ impl Tries {
         Self(AtomicU8::new(TRIES_MAX))
     }
 
+    /// Whether one is left.
+    pub(super) fn are_left(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
     /// Takes one; false when none is left.
     pub(super) fn take(&self) -> bool {
         self.0

@@ -9,8 +9,8 @@
 //! | `https://`, `h3://` host, path | DoH over HTTP/2 or HTTP/3 |
 //! | `sdns://` | a DNS stamp |
 //!
-//! A host is an address, a host the catalogue knows, or any other host when its addresses are
-//! given beside it. Nothing is looked up here.
+//! A host is an address, a host the catalogue knows, or any other: its addresses are given beside
+//! it, or looked up later, where a certificate proves who answers. Nothing is looked up here.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,10 +20,10 @@ use thiserror::Error;
 
 use super::{
     catalogue,
-    settings::{Pin, UpstreamSettings},
+    settings::{LookUp, Pin, UpstreamSettings},
     stamp::{self, Stamp, StampError},
 };
-use crate::handler::Transport;
+use crate::{handler::Transport, wire::Name};
 
 /// The path of a DoH endpoint when none is written; every public service has it or says its own.
 const DEFAULT_PATH: &str = "/dns-query";
@@ -39,6 +39,8 @@ pub struct Overrides {
     pub server_name: Option<String>,
     /// Where to connect, instead of the host of the URL; the port stays the URL's.
     pub addresses: Vec<IpAddr>,
+    /// Who is asked for the addresses of the host: upstreams as written, all with addresses.
+    pub bootstrap: Vec<String>,
     /// Roots trusted for this upstream beside the public ones.
     pub ca: Vec<CertificateDer<'static>>,
     /// Pins as written: `sha256/` and 44 characters of base64.
@@ -113,9 +115,29 @@ pub enum UrlError {
     /// The path cannot be put in an HTTP request.
     #[error("the path {0:?} has characters that a url cannot have")]
     PathCharacters(String),
-    /// A host name that nobody can look up yet.
-    #[error("the addresses of {0:?} are not known here; add `addresses = [\"...\"]`")]
+    /// A host name without a certificate that could prove who answers at its addresses.
+    #[error(
+        "the addresses of {0:?} are not known here, and plain DNS cannot show that those looked up are right; \
+         add `addresses = [\"...\"]`, or write tls:// or https://"
+    )]
     NoAddresses(String),
+    /// Nothing is to be looked up.
+    #[error("no host name is to be looked up: {0}; remove this key")]
+    BootstrapUnused(&'static str),
+    /// A server for look-ups cannot be used as written.
+    #[error("{text:?}: {source}")]
+    Bootstrap {
+        /// As written.
+        text: String,
+        /// What is wrong with it.
+        source: Box<UrlError>,
+    },
+    /// A server for look-ups is a host name itself.
+    #[error(
+        "to find {0:?}, somebody else would have to be asked first; write an address, such as \
+         \"9.9.9.9\" or \"tls://1.1.1.1\""
+    )]
+    BootstrapHost(String),
     /// NextDNS answers by personal set-up only.
     #[error("write \"nextdns:\" and your configuration's id, such as \"nextdns:abc123\"")]
     NeedsId,
@@ -148,6 +170,9 @@ impl UrlError {
             Self::ServerName(_) => "server_name",
             Self::Pin(_) => "pin",
             Self::NoAddresses(_) => "addresses",
+            Self::BootstrapUnused(_) | Self::Bootstrap { .. } | Self::BootstrapHost(_) => {
+                "bootstrap"
+            }
             Self::NotEncrypted { key, .. } => key,
             _ => "url",
         }
@@ -384,13 +409,7 @@ impl Endpoint {
         {
             still_there(name)?;
         }
-        let addresses = if !overrides.addresses.is_empty() {
-            overrides.addresses
-        } else if !self.addresses.is_empty() {
-            self.addresses
-        } else {
-            self.host.addresses()?
-        };
+        let place = self.place(overrides.addresses, &overrides.bootstrap)?;
         let server_name = match overrides.server_name {
             Some(name) => Some(server_name(&name)?),
             None if transport.is_encrypted() => Some(self.host.server_name()?),
@@ -408,10 +427,12 @@ impl Endpoint {
         Ok(UpstreamSettings {
             name: overrides.name.unwrap_or(self.name),
             transport,
-            addresses: addresses
+            addresses: place
+                .addresses
                 .into_iter()
                 .map(|address| SocketAddr::new(address, self.port))
                 .collect(),
+            look_up: place.look_up,
             server_name,
             authority,
             path: self.path,
@@ -420,6 +441,77 @@ impl Endpoint {
             weight: overrides.weight.unwrap_or(1),
         })
     }
+}
+
+/// Where to connect, or how to find that out.
+struct Location {
+    addresses: Vec<IpAddr>,
+    look_up: Option<LookUp>,
+}
+
+impl From<Vec<IpAddr>> for Location {
+    fn from(addresses: Vec<IpAddr>) -> Self {
+        Self {
+            addresses,
+            look_up: None,
+        }
+    }
+}
+
+impl Endpoint {
+    /// Where to connect, given what is written beside the URL. Addresses that are written win;
+    /// servers to ask win over what the catalogue knows.
+    fn place(&self, given: Vec<IpAddr>, bootstrap: &[String]) -> Result<Location, UrlError> {
+        let unused = |why| match bootstrap {
+            [] => Ok(()),
+            _ => Err(UrlError::BootstrapUnused(why)),
+        };
+        if !given.is_empty() {
+            unused("`addresses` are given")?;
+            return Ok(given.into());
+        }
+        if !self.addresses.is_empty() {
+            unused("the url has addresses")?;
+            return Ok(self.addresses.clone().into());
+        }
+        let name = match &self.host {
+            Host::Address(address) => {
+                unused("the host of the url is an address")?;
+                return Ok(vec![*address].into());
+            }
+            Host::Name(name) => name,
+        };
+        match self.host.addresses() {
+            Ok(addresses) if bootstrap.is_empty() => Ok(addresses.into()),
+            _ if !self.transport.is_encrypted() => Err(UrlError::NoAddresses(name.clone())),
+            _ => Ok(Location {
+                addresses: Vec::new(),
+                look_up: Some(LookUp {
+                    host: Name::parse(name).map_err(|_| UrlError::Host(name.clone()))?,
+                    port: self.port,
+                    servers: bootstrap
+                        .iter()
+                        .map(|text| server(text))
+                        .collect::<Result<_, _>>()?,
+                }),
+            }),
+        }
+    }
+}
+
+/// A server that is asked for addresses.
+fn server(text: &str) -> Result<UpstreamSettings, UrlError> {
+    let settings = parse(text, Overrides::default()).map_err(|source| match source {
+        UrlError::NoAddresses(_) => UrlError::BootstrapHost(text.to_owned()),
+        source => UrlError::Bootstrap {
+            text: text.to_owned(),
+            source: Box::new(source),
+        },
+    })?;
+    if settings.look_up.is_some() {
+        return Err(UrlError::BootstrapHost(text.to_owned()));
+    }
+    Ok(settings)
 }
 
 impl Host {

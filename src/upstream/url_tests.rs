@@ -119,10 +119,9 @@ fn stamps_become_settings() {
     );
     assert!(matches!(pinned.pins.as_slice(), [Pin::TbsCertificate(_)]));
     // A stamp without an address, for a host that nobody knows here.
-    assert_eq!(
-        refuse("sdns://AgIAAAAAAAAAAAALZG5zLmV4YW1wbGUKL2Rucy1xdWVyeQ"),
-        UrlError::NoAddresses("dns.example".to_owned())
-    );
+    let unknown = read("sdns://AgIAAAAAAAAAAAALZG5zLmV4YW1wbGUKL2Rucy1xdWVyeQ");
+    assert_eq!(unknown.addresses, []);
+    assert_eq!(unknown.look_up.unwrap().host.to_string(), "dns.example.");
 }
 
 #[test]
@@ -178,7 +177,8 @@ fn mistakes_say_what_to_write_instead() {
         ("tls://dns.google/dns-query", "url", "write https://"),
         ("https://dns.google/ä b", "url", "characters"),
         ("https://dns.example/#nowhere", "url", "neither an address"),
-        ("tls://dns.example", "addresses", "add `addresses"),
+        ("udp://dns.example", "addresses", "add `addresses"),
+        ("tcp://dns.example:5353", "addresses", "plain DNS"),
         ("9.9.9.9#1.1.1.1", "server_name", "host name"),
         ("dns.example#dns.example", "url", "neither an address"),
         ("nextdns", "url", "nextdns:abc123"),
@@ -202,6 +202,7 @@ fn what_is_said_beside_the_url_wins() {
             name: Some("office".to_owned()),
             server_name: Some("Dns.Example.".to_owned()),
             addresses: vec!["192.0.2.1".parse().unwrap()],
+            bootstrap: Vec::new(),
             pins: vec![format!("sha256/{}", BASE64.encode(&[9; 32]))],
             weight: Some(3),
             ca: Vec::new(),
@@ -230,6 +231,75 @@ fn keys_that_make_no_sense_are_refused() {
     );
     let bad: fn(&mut Overrides) = |overrides| overrides.server_name = Some("a b".to_owned());
     assert_eq!(with("tls://192.0.2.1", bad).key(), "server_name");
+}
+
+#[test]
+fn a_host_name_without_addresses_is_to_be_looked_up() {
+    let with = |url: &str, bootstrap: &[&str]| {
+        let overrides = Overrides {
+            bootstrap: bootstrap.iter().map(|text| (*text).to_owned()).collect(),
+            ..Overrides::default()
+        };
+        parse(url, overrides)
+    };
+    let upstream = with("https://dns.example:8443/q", &["9.9.9.9", "tls://1.1.1.1"]).unwrap();
+    assert_eq!(
+        shown(&upstream),
+        "https://dns.example:8443 doh  dns.example dns.example:8443 /q"
+    );
+    let look_up = upstream.look_up.unwrap();
+    assert_eq!(
+        (look_up.host.to_string(), look_up.port),
+        ("dns.example.".into(), 8443)
+    );
+    let servers: Vec<String> = look_up.servers.iter().map(shown).collect();
+    assert_eq!(
+        servers,
+        [
+            "9.9.9.9 udp 9.9.9.9:53 -  ",
+            "tls://1.1.1.1 dot 1.1.1.1:853 1.1.1.1  "
+        ]
+    );
+    assert_eq!(
+        with("tls://dns.example", &[])
+            .unwrap()
+            .look_up
+            .unwrap()
+            .servers,
+        []
+    );
+    // Who names servers wants them asked, whatever the catalogue knows.
+    assert!(with("tls://dns.quad9.net", &[]).unwrap().look_up.is_none());
+    assert!(
+        with("tls://dns.quad9.net", &["9.9.9.9"])
+            .unwrap()
+            .look_up
+            .is_some()
+    );
+    for (url, bootstrap, part) in [
+        ("tls://192.0.2.1", "9.9.9.9", "is an address"),
+        ("192.0.2.1#dns.example", "9.9.9.9", "the url has addresses"),
+        (
+            "tls://dns.example",
+            "tls://other.example",
+            "somebody else would have to be asked",
+        ),
+        (
+            "tls://dns.example",
+            "udp://other.example",
+            "somebody else would have to be asked",
+        ),
+        ("tls://dns.example", "nine", "neither a url"),
+        ("tls://dns.example", "9.9.9.9:0", "no port"),
+    ] {
+        let error = with(url, &[bootstrap]).unwrap_err();
+        assert_eq!(error.key(), "bootstrap", "{url}: {error}");
+        assert!(error.to_string().contains(part), "{url}: {error}");
+    }
+    assert_eq!(
+        with("udp://dns.example", &["9.9.9.9"]).unwrap_err().key(),
+        "addresses"
+    );
 }
 
 proptest::proptest! {

@@ -23,7 +23,10 @@ use super::{
     strategy::Standing,
     tries::Tries,
 };
-use crate::{clock, wire::Question};
+use crate::{
+    clock,
+    wire::{Question, rcode},
+};
 
 /// When the upstreams that are asked kept silent for so long, the exchange ends: the client is told
 /// within two seconds, since a stub gives up after five, while a live upstream may take the whole timeout.
@@ -58,7 +61,7 @@ pub(super) struct Walk<'a> {
     /// Those that were asked and have not ended.
     asked: Vec<Asked<'a>>,
     /// Those that answered, but not the question.
-    refused: Vec<&'a Upstream>,
+    refused: Vec<Refused<'a>>,
     /// All were known to be down when the walk began.
     is_hopeless: bool,
     /// The last response with an rcode that others may better.
@@ -155,7 +158,7 @@ impl<'a> Walk<'a> {
         };
         let (upstream, question, tries) = (chosen.upstream, self.question, self.tries);
         self.downs.start(upstream.health().goes_down());
-        self.asked.push(Asked::new(chosen, clock::instant()));
+        self.asked.push(Asked::new(&chosen, clock::instant()));
         self.race
             .start(async move { (upstream, upstream.exchange(question, tries).await) });
         true
@@ -163,7 +166,7 @@ impl<'a> Walk<'a> {
 
     /// Whether a duplicate to the next upstream may be sent. Takes it from the budget.
     fn may_hedge(&self) -> bool {
-        self.next().is_some() && self.set.budget().take()
+        self.next().is_some() && self.tries.are_left() && self.set.budget().take()
     }
 
     /// Whether all that are asked are down by now while the next is not, so that waiting is vain.
@@ -201,7 +204,7 @@ impl<'a> Walk<'a> {
         let all_late = self.asked.iter().all(|asked| asked.is_late);
         // One that is heard from is not helped by a second that starts from nothing.
         let all_quiet = self.asked.iter().all(|asked| asked.is_quiet(now));
-        let is_well = next.facts.standing < Standing::Down;
+        let is_well = next.facts.standing < Standing::Avoided;
         if all_quiet || all_late && is_well && self.may_hedge() {
             self.start_next();
         }
@@ -223,14 +226,20 @@ impl<'a> Walk<'a> {
             }
             Ok((exchanged, _)) => {
                 upstream.health().refused();
-                self.refused.push(upstream);
+                self.refused.push(Refused {
+                    upstream,
+                    would_not: message::rcode(&exchanged.octets) != rcode::SERVFAIL,
+                });
                 self.fallback = Some(exchanged);
             }
             Err(error) => {
                 upstream.health().failed(now, error.failure());
                 tracing::debug!(%error, "exchange failed");
                 if error.class() == Class::Answerless {
-                    self.refused.push(upstream);
+                    self.refused.push(Refused {
+                        upstream,
+                        would_not: false,
+                    });
                 }
                 self.note(error);
             }
@@ -240,8 +249,9 @@ impl<'a> Walk<'a> {
 
     /// Holds a good answer against those that had none.
     fn compare(&self, now: Instant) {
-        for upstream in &self.refused {
-            upstream.health().bettered(now, self.question);
+        for refused in &self.refused {
+            let health = refused.upstream.health();
+            health.bettered(now, self.question, refused.would_not);
         }
         for asked in &self.asked {
             let health = asked.upstream.health();
@@ -250,7 +260,7 @@ impl<'a> Walk<'a> {
             }
             if asked.has_waited(now, asked.facts.silent_after) {
                 if asked.was_heard() {
-                    health.bettered(now, self.question);
+                    health.bettered(now, self.question, false);
                 } else {
                     health.failed(now, &Failure::Silent);
                 }
@@ -303,6 +313,13 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// An upstream that answered, but not the question.
+struct Refused<'a> {
+    upstream: &'a Upstream,
+    /// It says that it will not, rather than that it cannot.
+    would_not: bool,
+}
+
 /// An upstream that was asked and has not ended.
 struct Asked<'a> {
     upstream: &'a Upstream,
@@ -320,7 +337,7 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn new(chosen: Chosen<'a>, now: Instant) -> Self {
+    fn new(chosen: &Chosen<'a>, now: Instant) -> Self {
         let life = &chosen.upstream.profile.life;
         Self {
             upstream: chosen.upstream,
@@ -359,9 +376,11 @@ impl<'a> Asked<'a> {
         now.saturating_duration_since(self.last_heard.1) >= self.facts.silent_after
     }
 
-    /// Whether nothing was heard since it was asked, or no answer and nothing else for long.
+    /// Whether nothing was heard since it was asked, or no answer and nothing else for long. Of one
+    /// that was down before only an answer counts.
     fn is_silent(&self, now: Instant) -> bool {
         let quiet = now.saturating_duration_since(self.last_heard.1);
-        !self.was_heard() || !self.has_answered_others() && quiet >= AFTER_HANDSHAKE
+        let is_known = self.facts.standing == Standing::Down;
+        !self.was_heard() || !self.has_answered_others() && (is_known || quiet >= AFTER_HANDSHAKE)
     }
 }

@@ -68,7 +68,7 @@ fn answer(name: &str, ttl_s: u32, age_s: u32, failure: Option<u8>) -> Stored {
         rcode: 0,
         ttl_s,
         secure: true,
-        signed_s: 600,
+        signed_s: 86_400,
         failure,
         extended_error: Some((4, "a text")),
         with_dnssec: &encode(3),
@@ -255,15 +255,15 @@ fn a_forged_digest_lets_no_wrong_entry_in() {
         let (cache, count) = loaded(&forged(&octets), 0).unwrap();
         assert_eq!((cache.len(), count.refused), (0, 1), "{what}");
     };
-    let name_at = 14 + 16;
-    refused("an unknown flag", &|octets| octets[9] |= 0x20);
-    refused("SERVFAIL", &|octets| octets[10] = 2);
-    refused("a key longer than it is", &|octets| octets[13] += 1);
+    let name_at = 20 + 16;
+    refused("an unknown flag", &|octets| octets[15] |= 0x40);
+    refused("SERVFAIL", &|octets| octets[16] = 2);
+    refused("a key longer than it is", &|octets| octets[19] += 1);
     refused("a capital letter", &|octets| octets[name_at + 1] = b'A');
     refused("a label too long", &|octets| octets[name_at] = 64);
     refused("another class", &|octets| octets[name_at + 14] = 3);
     refused("CD and secure", &|octets| octets[name_at + 15] = 1);
-    refused("an answer more", &|octets| octets[15] += 1);
+    refused("an answer more", &|octets| octets[21] += 1);
     refused("a TTL elsewhere", &|octets| octets[name_at + 17] += 1);
     refused("a longer life than its records'", &|octets| octets[6] = 2);
     let ttl_at = name_at + 16 + 3 * 2 + 6;

@@ -17,7 +17,10 @@ use std::{
 };
 
 use rustls::{ClientConfig, RootCertStore, pki_types::PrivateKeyDer, sign::CertifiedKey};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 
 use super::{Settings, Shared, bind, serve, stream};
 use crate::{
@@ -190,12 +193,12 @@ impl House {
         let shared = Arc::new(Shared::new(settings, Some(ServerTls::new(key).unwrap())));
         let handler = Arc::new(Canned::default());
         let stop = watch::Sender::new(false);
-        let workers = bound
-            .into_workers()
-            .into_iter()
-            .map(|sockets| {
+        let workers = (0..workers)
+            .map(|worker| {
+                let (_, orders) = mpsc::channel(1);
                 tokio::spawn(serve(
-                    sockets,
+                    bound.share(worker).unwrap(),
+                    orders,
                     Arc::clone(&handler),
                     Arc::clone(&shared),
                     stop.subscribe(),

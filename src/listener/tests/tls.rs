@@ -73,7 +73,7 @@ async fn a_renewed_certificate_is_shown_to_the_next_client() {
     let config = Arc::new(house.client_config(&[b"dot"]));
     let mut old = connect(address, &config).await.unwrap();
     let (key, roots) = certificate();
-    house.shared.tls.as_ref().unwrap().replace(key);
+    house.shared.tls().unwrap().replace(key);
     let trusting = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();

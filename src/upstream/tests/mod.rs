@@ -1,6 +1,9 @@
 //! The room against scripted upstreams on the loopback.
 
+mod bootstrap;
 mod doh;
+mod early;
+mod http3;
 mod network;
 mod plain;
 mod quic;
@@ -76,6 +79,7 @@ fn upstream(transport: Transport, address: SocketAddr) -> UpstreamSettings {
         name: format!("{}-{}", transport.label(), address.port()),
         transport,
         addresses: vec![address],
+        look_up: None,
         server_name: transport
             .is_encrypted()
             .then(|| ServerName::try_from("dns.test").unwrap()),
@@ -159,6 +163,15 @@ impl Pki {
             .with_single_cert(vec![self.leaf.clone()], self.key.clone_key())
             .unwrap();
         config.alpn_protocols = vec![alpn.to_vec()];
+        config
+    }
+
+    /// A server that takes early data. Its sessions are also good for one that does not, when that
+    /// one is given the same store.
+    fn early_server(&self, alpn: &[u8]) -> ServerConfig {
+        let mut config = self.server(alpn);
+        // QUIC knows only "none" and "all" (RFC 9001, section 4.6.1).
+        config.max_early_data_size = u32::MAX;
         config
     }
 

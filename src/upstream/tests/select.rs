@@ -265,3 +265,268 @@ async fn what_did_not_change_is_kept_when_settings_do() {
         "another worker has its own"
     );
 }
+
+/// Settings with this strategy, else as those of [`upstreams`].
+fn chosen_by(strategy: Strategy, list: Vec<UpstreamSettings>) -> Upstreams {
+    Upstreams::new(&Settings {
+        upstreams: list,
+        routes: Vec::new(),
+        strategy,
+        timeout: PATIENCE,
+    })
+    .unwrap()
+}
+
+/// Waits for `condition`; time alone proves nothing.
+async fn until(condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+}
+
+fn state(upstreams: &Upstreams, place: usize) -> State {
+    upstreams.status()[place].state
+}
+
+/// A TCP upstream that can be made to answer nothing, SERVFAIL, or late.
+#[derive(Clone)]
+struct Moody {
+    settings: UpstreamSettings,
+    mood: tokio::sync::watch::Sender<Mood>,
+    /// The names it was asked for.
+    names: Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    Well,
+    Mute,
+    Failing,
+    /// Answers after so many milliseconds.
+    Late(u64),
+}
+
+impl Moody {
+    async fn start() -> Self {
+        let mood = tokio::sync::watch::Sender::new(Mood::Well);
+        let names = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (seen, asked) = (mood.clone(), Arc::clone(&names));
+        let (address, _) = listen(move |_, stream| {
+            let (seen, asked) = (seen.clone(), Arc::clone(&asked));
+            let (mut reading, mut writing) = stream.into_split();
+            let (answers, mut answered) = tokio::sync::mpsc::unbounded_channel::<Vec<u8>>();
+            async move {
+                tokio::spawn(async move {
+                    while let Some(answer) = answered.recv().await {
+                        if writing.write_all(&framed(&answer)).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+                while let Some(query) = read_query(&mut reading).await {
+                    let (name, _) = Name::read(&query, 12).unwrap();
+                    asked.lock().unwrap().push(name.to_string());
+                    let mood = *seen.borrow();
+                    let answers = answers.clone();
+                    tokio::spawn(async move {
+                        if let Mood::Late(ms) = mood {
+                            tokio::time::sleep(Duration::from_millis(ms)).await;
+                        }
+                        let rcode = if mood == Mood::Failing { 2 } else { 0 };
+                        if mood != Mood::Mute {
+                            let _ = answers.send(response(&query, rcode));
+                        }
+                    });
+                }
+            }
+        })
+        .await;
+        Self {
+            settings: upstream(Transport::Tcp, address),
+            mood,
+            names,
+        }
+    }
+
+    fn is(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+    }
+
+    /// How many clients' questions it got; probes are for the root.
+    fn questions(&self) -> usize {
+        let names = self.names.lock().unwrap();
+        names.iter().filter(|name| *name != ".").count()
+    }
+}
+
+async fn two_moody() -> (Moody, Moody, Upstreams) {
+    let (first, second) = (Moody::start().await, Moody::start().await);
+    let upstreams = upstreams([first.settings.clone(), second.settings.clone()]);
+    for number in 0..20 {
+        ask(&upstreams, &format!("before{number}.example"))
+            .await
+            .unwrap();
+    }
+    assert_eq!((first.questions(), second.questions()), (20, 0));
+    (first, second, upstreams)
+}
+
+#[tokio::test]
+async fn what_falls_silent_costs_one_client_a_little_and_comes_back_with_the_first_probe() {
+    let (first, second, upstreams) = two_moody().await;
+    first.is(Mood::Mute);
+    for number in 0..20 {
+        let exchanged = ask(&upstreams, &format!("mute{number}.example"))
+            .await
+            .unwrap();
+        assert_eq!(*exchanged.upstream, *second.settings.name);
+    }
+    assert_eq!(first.questions(), 21, "only the first was tried on it");
+    until(|| state(&upstreams, 0) == State::Down).await;
+    assert!(
+        !upstreams.is_down(&question("a.example")),
+        "the other is up"
+    );
+
+    first.is(Mood::Well);
+    until(|| state(&upstreams, 0) == State::Up).await;
+    assert_eq!(first.questions(), 21, "no client's question was needed");
+    let exchanged = ask(&upstreams, "after.example").await.unwrap();
+    assert_eq!(*exchanged.upstream, *first.settings.name);
+}
+
+#[tokio::test]
+async fn questions_in_flight_move_when_their_upstream_is_found_dead() {
+    let (first, second, upstreams) = two_moody().await;
+    first.is(Mood::Mute);
+    // Far more than the budget has duplicates for.
+    ask_many(&upstreams, 300).await;
+    assert_eq!(second.questions(), 300);
+}
+
+#[tokio::test]
+async fn a_late_answer_is_overtaken() {
+    let (first, second, upstreams) = two_moody().await;
+    first.is(Mood::Late(10_000));
+    let exchanged = ask(&upstreams, "late.example").await.unwrap();
+    assert_eq!(*exchanged.upstream, *second.settings.name);
+}
+
+#[tokio::test]
+async fn when_all_are_slow_the_load_is_not_doubled() {
+    let (first, second, upstreams) = two_moody().await;
+    // The line is full: everything takes long, and something always comes in.
+    for moody in [&first, &second] {
+        moody.is(Mood::Late(200));
+    }
+    let mut asking = tokio::task::JoinSet::new();
+    for number in 0..400 {
+        let upstreams = upstreams.clone();
+        asking.spawn(async move {
+            ask(&upstreams, &format!("slow{number}.example"))
+                .await
+                .unwrap();
+        });
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    while let Some(joined) = asking.join_next().await {
+        joined.unwrap();
+    }
+    let questions = first.questions() + second.questions() - 20;
+    // 8 to begin with, a twentieth of all queries, and those that moved at once when the first was
+    // thought dead, if it was.
+    assert!(questions < 400 + 8 + 21 + 120, "{questions}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_cannot_answer_what_others_can_is_left_alone_until_it_can() {
+    let (first, second, upstreams) = two_moody().await;
+    first.is(Mood::Failing);
+    for number in 0..20 {
+        let exchanged = ask(&upstreams, &format!("fail{number}.example"))
+            .await
+            .unwrap();
+        assert_eq!(*exchanged.upstream, *second.settings.name);
+    }
+    assert_eq!(state(&upstreams, 0), State::Down);
+    first.is(Mood::Well);
+    until(|| state(&upstreams, 0) == State::Up).await;
+    let names = first.names.lock().unwrap().clone();
+    assert_eq!(
+        names.last().unwrap(),
+        "fail4.example.",
+        "the probe is where it failed"
+    );
+}
+
+#[tokio::test]
+async fn when_all_are_down_clients_are_told_fast_and_the_first_back_is_used() {
+    let (first, second, upstreams) = two_moody().await;
+    first.is(Mood::Mute);
+    second.is(Mood::Mute);
+    let error = ask(&upstreams, "a.example").await.unwrap_err();
+    assert!(error.is_silent());
+    until(|| upstreams.is_down(&question("b.example"))).await;
+    ask(&upstreams, "b.example").await.unwrap_err();
+    second.is(Mood::Well);
+    until(|| !upstreams.is_down(&question("b.example"))).await;
+    let exchanged = ask(&upstreams, "b.example").await.unwrap();
+    assert_eq!(*exchanged.upstream, *second.settings.name);
+}
+
+#[tokio::test]
+async fn another_network_makes_everybody_worth_a_try() {
+    let (first, _second, upstreams) = two_moody().await;
+    first.is(Mood::Mute);
+    ask(&upstreams, "a.example").await.unwrap();
+    until(|| state(&upstreams, 0) == State::Down).await;
+    first.is(Mood::Well);
+    upstreams.retry_now();
+    until(|| state(&upstreams, 0) == State::Up).await;
+}
+
+#[tokio::test]
+async fn the_fastest_is_found_and_kept() {
+    let (slow, quick) = (Moody::start().await, Moody::start().await);
+    slow.is(Mood::Late(40));
+    let list = vec![slow.settings.clone(), quick.settings.clone()];
+    let upstreams = chosen_by(Strategy::Fastest, list);
+    for number in 0..100 {
+        ask(&upstreams, &format!("n{number}.example"))
+            .await
+            .unwrap();
+    }
+    let questions = slow.questions();
+    assert!(questions < 30, "{questions}");
+    let [first, second] = upstreams.status().try_into().unwrap();
+    assert!(first.rtt.unwrap() > second.rtt.unwrap());
+}
+
+#[tokio::test]
+async fn a_domain_stays_with_one_operator() {
+    let mut moody = Vec::new();
+    for host in [1, 2, 3, 4] {
+        let (address, _) = listen(|_, stream| answer_all(stream)).await;
+        // The address is who runs it; the first of these is dead, the second is used.
+        let mut settings = upstream(Transport::Tcp, address);
+        settings
+            .addresses
+            .insert(0, SocketAddr::from(([127, 0, 0, host], 1)));
+        moody.push(settings);
+    }
+    let upstreams = chosen_by(Strategy::Spread, moody);
+    let mut used = std::collections::HashSet::new();
+    for domain in 0..20 {
+        let mut by = std::collections::HashSet::new();
+        for label in ["www", "mail", "a.b"] {
+            let name = format!("{label}.d{domain}.co.uk");
+            by.insert(ask(&upstreams, &name).await.unwrap().upstream.to_string());
+        }
+        assert_eq!(by.len(), 1, "{by:?}");
+        used.extend(by);
+    }
+    assert!(used.len() > 1, "{used:?}");
+}

@@ -14,10 +14,10 @@ const DOT: &str = "[listen]\ndns = []\ndot = [\"127.0.0.1:0\"]\ndoq = []\ndoh = 
 const FILES: &str = "[tls]\ncertificate = \"leaf.pem\"\nkey = \"leaf.key\"\n";
 const NAME: &str = "dns.example.com";
 
-type Tls = StreamOwned<ClientConnection, TcpStream>;
+pub(super) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// A DoT connection that trusts one CA, handshake done.
-fn connect_tls(server: SocketAddr, ca_pem: &str, name: &str) -> Tls {
+pub(super) fn connect_tls(server: SocketAddr, ca_pem: &str, name: &str) -> Tls {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
@@ -82,6 +82,28 @@ fn replaced_files_are_shown_after_sighup_while_old_connections_live() {
         assert_eq!(ask_on(connection, &ask).unwrap().rcode, NOERROR);
     }
     truename.stop();
+}
+
+#[test]
+fn replaced_files_are_shown_without_a_word_once_both_fit() {
+    let lab = RunningLab::start();
+    let ca = TestCa::new();
+    let (first, second) = (ca.leaf(&[NAME], -1, 30), ca.leaf(&[NAME], -1, 60));
+    let setup = Setup::new();
+    write(&setup, &first);
+    let upstream = lab.upstream(setup.path(), Transport::Tls);
+    setup.write("truename.toml", &format!("{DOT}{FILES}{upstream}"));
+    let truename = setup.start();
+    let server = truename.address(Transport::Tls);
+    let mut old = connect_tls(server, &ca.pem(), NAME);
+    truename.setup.write("leaf.pem", &second.chain_pem);
+    truename.log.wait_for("the certificate in use stays", 1);
+    assert_eq!(shown(&connect_tls(server, &ca.pem(), NAME)), der(&first));
+    truename.setup.write("leaf.key", &second.key_pem);
+    truename.log.wait_for("the certificate was replaced", 1);
+    assert_eq!(shown(&connect_tls(server, &ca.pem(), NAME)), der(&second));
+    let ask = Ask::new("www.secure.com", "A");
+    assert_eq!(ask_on(&mut old, &ask).unwrap().rcode, NOERROR);
 }
 
 #[test]

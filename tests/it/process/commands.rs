@@ -1,7 +1,7 @@
 //! The commands that read and show: check, query, and what becomes of a reader who leaves.
 
 use super::*;
-use crate::lab::Transport;
+use crate::lab::{Transport, name::Name};
 
 #[test]
 fn check_is_content_with_what_works() {
@@ -51,6 +51,60 @@ fn what_check_calls_in_force_is_a_file_that_says_the_same() {
     let first = effective(&setup, "truename.toml");
     setup.write("again.toml", &first);
     assert_eq!(effective(&setup, "again.toml"), first);
+}
+
+#[test]
+fn check_says_what_becomes_of_the_zones_of_routes() {
+    let lab = RunningLab::start();
+    let setup = Setup::new();
+    let upstream = lab.upstream(setup.path(), Transport::Tls);
+    let routes = "
+        [[route]]
+        zones = [\"corp.lan\", \"gone.lan\", \"insecure.com\", \"secure.com\"]
+        upstreams = [\"lab\"]
+        [[route]]
+        zones = [\"off.lan\"]
+        upstreams = [\"lab\"]
+        dnssec = \"off\"
+    ";
+    setup.write("truename.toml", &format!("{PLAIN}{upstream}{routes}"));
+    // As the servers of a private zone answer: without proofs.
+    lab.faults().edit_answer("corp.lan", "SOA", |response| {
+        response.rcode = 0;
+        response.authority.clear();
+    });
+    let text = setup.run(&["check"]).succeeded();
+    for line in [
+        "note  route gone.lan.: does not exist",
+        "ok    route corp.lan.: is not in the public tree (proved); its answers are taken unvalidated",
+        "ok    route insecure.com.: is unsigned in the public tree (proved",
+        "ok    route secure.com.: is signed in the public tree, and its answers validate",
+        "ok    route off.lan.: its answers are taken unvalidated (dnssec = \"off\")",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    lab.faults().everywhere(|set| {
+        set.below = Some(Name::parse("secure.com"));
+        set.strip_types = vec![46];
+    });
+    let ended = setup.run(&["check"]);
+    let line = "fails route secure.com.: is signed in the public tree, so its answers must";
+    assert!(ended.out.contains(line), "{ended:#?}");
+}
+
+#[test]
+fn query_asks_nobody_for_special_use_names() {
+    let lab = RunningLab::start();
+    let setup = before(&lab);
+    let text = setup.run(&["query", "printer.local"]).succeeded();
+    assert!(text.contains("status: NXDOMAIN"), "{text}");
+    assert!(
+        text.contains("SERVER: nobody, a special-use name (RFC 6762)"),
+        "{text}"
+    );
+    let json = setup.run(&["query", "localhost", "--json"]).json();
+    assert_eq!(json["answer"][0]["data"], "127.0.0.1");
+    assert_eq!(lab.record().len(), 0);
 }
 
 #[test]

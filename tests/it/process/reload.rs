@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::*;
-use crate::lab::message::NOERROR;
+use crate::lab::message::{NOERROR, SERVFAIL};
 
 const READ_AGAIN: &str = "the configuration was read again";
 const STAYS: &str = "the configuration stays as it was";
@@ -152,15 +152,169 @@ fn what_takes_a_new_start_is_said_to() {
     let lab = RunningLab::start();
     let truename = before(&lab).start();
     let good = fs::read_to_string(truename.setup.path().join("truename.toml")).unwrap();
-    let text =
-        format!("{good}[cache]\nsize = \"1MiB\"\n").replace("dot = []", "dot = [\"127.0.0.1:0\"]");
+    let text = format!("{good}[state]\ndirectory = \"elsewhere\"\n");
     truename.setup.write("truename.toml", &text);
     truename.reload(READ_AGAIN);
-    for part in ["[listen]", "cache.size"] {
-        let line = truename.log.wait_for(part, 1);
-        assert!(line.contains("started again"), "{line}");
-    }
+    let line = truename.log.wait_for("state.directory changed", 1);
+    assert!(line.contains("started again"), "{line}");
+    assert!(!truename.setup.path().join("elsewhere").exists());
     assert_eq!(truename.ask("www.secure.com").rcode, NOERROR);
+}
+
+/// Rewrites a part of the configuration and has it read.
+fn change(truename: &Truename, from: &str, to: &str, outcome: &str) -> String {
+    let file = truename.setup.path().join("truename.toml");
+    let text = fs::read_to_string(file).unwrap();
+    assert!(text.contains(from), "{text}");
+    truename
+        .setup
+        .write("truename.toml", &text.replace(from, to));
+    truename.reload(outcome)
+}
+
+#[test]
+fn listeners_come_and_go_while_others_and_their_connections_stay() {
+    let lab = RunningLab::start();
+    let truename = before(&lab).start();
+    let first = truename.address(Transport::Tcp);
+    let mut old = connect(first);
+    let ask = Ask::new("www.secure.com", "A");
+    assert!(ask_on(&mut old, &ask).is_some());
+
+    let one = "dns = [\"127.0.0.1:0\"]";
+    let two = "dns = [\"127.0.0.1:0\", \"127.0.0.1:0\"]";
+    let line = change(&truename, one, two, READ_AGAIN);
+    assert!(line.contains("listener dns 127.0.0.1:0 added"), "{line}");
+    let line = truename.out.wait_for("listening tcp ", 2);
+    let second: SocketAddr = line.rsplit(' ').next().unwrap().parse().unwrap();
+    assert_ne!(second, first);
+    let mut new = connect(second);
+    assert!(ask_on(&mut new, &ask).is_some());
+    assert_eq!(super::ask(second, &ask).rcode, NOERROR);
+    assert!(ask_on(&mut old, &ask).is_some());
+    change(&truename, "dot = []", "dot = [\"127.0.0.1:0\"]", READ_AGAIN);
+    let dot = truename.address(Transport::Tls);
+    let ca = truename.setup.run(&["cert", "export"]).succeeded();
+    let answered = block_on(ask.over(Transport::Tls, dot, &ca, "localhost"));
+    assert_eq!(answered.unwrap().rcode, NOERROR);
+
+    // What is on its way through a listener that goes is answered first.
+    lab.faults()
+        .everywhere(|set| set.latency = Duration::from_millis(700));
+    let slow = Ask::new("slow.wild.secure.com", "A");
+    new.write_all(&framed(&slow.encode())).unwrap();
+    lab.wait_for_queries("slow.wild.secure.com", 1);
+    let line = change(&truename, two, one, READ_AGAIN);
+    assert!(line.contains("listener dns 127.0.0.1:0 removed"), "{line}");
+    let mut octets = Vec::new();
+    new.read_to_end(&mut octets).unwrap();
+    assert_eq!(Answered::parse(&octets[2..]).unwrap().rcode, NOERROR);
+    wait_until("the port to be closed", || {
+        TcpStream::connect(second).is_err()
+    });
+    assert!(ask_on(&mut old, &ask).is_some());
+    assert_eq!(truename.ask("www.secure.com").rcode, NOERROR);
+    assert_eq!(truename.out.count("listening udp"), 2);
+}
+
+#[test]
+fn a_port_passes_from_one_protocol_to_another() {
+    let lab = RunningLab::start();
+    let setup = Setup::new();
+    let upstream = lab.upstream(setup.path(), Transport::Tls);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let listen = |dot: &str, doh: &str| {
+        format!("[listen]\ndns = [\"127.0.0.1:0\"]\ndot = [{dot}]\ndoq = []\ndoh = [{doh}]\n")
+    };
+    let there = format!("\"127.0.0.1:{port}\"");
+    setup.write("truename.toml", &(listen(&there, "") + &upstream));
+    let truename = setup.start();
+    truename
+        .setup
+        .write("truename.toml", &(listen("", &there) + &upstream));
+    truename.reload(READ_AGAIN);
+    let ca = truename.setup.run(&["cert", "export"]).succeeded();
+    let ask = Ask::new("www.secure.com", "A");
+    let server = truename.address(Transport::Https);
+    assert_eq!(server.port(), port);
+    let answered = block_on(ask.over(Transport::Https, server, &ca, "localhost"));
+    assert_eq!(answered.unwrap().rcode, NOERROR);
+}
+
+#[test]
+fn what_cannot_be_opened_leaves_all_the_rest_as_it_was() {
+    let lab = RunningLab::start();
+    let truename = before(&lab).start();
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
+    let more = format!(
+        "[access]\nallow = [\"192.0.2.0/24\"]\n[listen]\ndns = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n\
+         dot = [\"{taken}\"]"
+    );
+    let from = "[listen]\ndns = [\"127.0.0.1:0\"]\ndot = []";
+    let line = change(&truename, from, &more, STAYS);
+    assert!(line.contains(&taken.to_string()), "{line}");
+    assert_eq!(truename.ask("www.secure.com").rcode, NOERROR);
+    assert_eq!(truename.out.count("listening "), 2);
+    drop(holder);
+    truename.reload(READ_AGAIN);
+    truename.out.wait_for("listening dot ", 1);
+}
+
+#[test]
+fn the_log_and_the_cache_change_at_once() {
+    let lab = RunningLab::start();
+    let truename = before(&lab).start();
+    assert_eq!(truename.ask("www.secure.com").rcode, NOERROR);
+    let from = "[dnssec]";
+    let to = "[cache]\nsize = \"2MiB\"\n[log]\nlevel = \"debug\"\nformat = \"json\"\n[dnssec]";
+    let line = change(&truename, from, to, READ_AGAIN);
+    assert!(line.contains("cache.size, [log]"), "{line}");
+    // The first line in the new form tells of this very change.
+    let line = truename.log.wait_for(READ_AGAIN, 1);
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(json["level"], "INFO");
+    let asked = lab.record().queries_below("www.secure.com").len();
+    assert_eq!(truename.ask("www.secure.com").rcode, NOERROR);
+    assert_eq!(lab.record().queries_below("www.secure.com").len(), asked);
+}
+
+#[test]
+fn files_that_were_given_are_read_when_they_change() {
+    let lab = RunningLab::start();
+    let truename = before(&lab).start();
+    assert_eq!(truename.ask("www.secure.com").rcode, NOERROR);
+    let directory = truename.setup.path().to_owned();
+    let good = fs::read_to_string(directory.join("lab.ds")).unwrap();
+
+    // Written over in place, and first with something that is none.
+    truename.setup.write("lab.ds", "half a li");
+    let line = truename.log.wait_for("the trust anchors stay", 1);
+    assert!(line.contains("lab.ds"), "{line}");
+    assert_eq!(truename.ask("mail.secure.com").rcode, NOERROR);
+    let others = good.trim_end().rsplit_once(' ').unwrap().0;
+    let others = format!("{others} {}\n", "00".repeat(32));
+    truename.setup.write("lab.ds", &others);
+    truename.log.wait_for("anchors written down were read", 1);
+    wait_until("the new anchors to hold", || {
+        truename.ask("www.secure.com").rcode == SERVFAIL
+    });
+    // Renamed over.
+    truename.setup.write("lab.ds.new", &good);
+    fs::rename(directory.join("lab.ds.new"), directory.join("lab.ds")).unwrap();
+    wait_until("the old anchors to hold", || {
+        truename.ask("www.secure.com").rcode == NOERROR
+    });
+
+    let roots = fs::read_to_string(directory.join("lab-ca.pem")).unwrap();
+    let more = format!("{roots}{}", include_str!("../../../certs/other-ca.pem"));
+    truename.setup.write("lab-ca.pem", "no roots");
+    truename.log.wait_for("the roots of upstreams stay", 1);
+    truename.setup.write("lab-ca.pem", &more);
+    truename.log.wait_for("roots of upstreams were replaced", 1);
+    assert_eq!(truename.ask("pool.secure.com").rcode, NOERROR);
 }
 
 /// Open files and resident memory in KiB.

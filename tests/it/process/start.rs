@@ -293,6 +293,127 @@ fn systemd_is_told_of_every_change_of_state() {
 }
 
 #[test]
+fn the_watchdog_is_fed_while_all_workers_answer() {
+    let lab = RunningLab::start();
+    let setup = before(&lab);
+    let path = setup.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut truename = setup
+        .variable("NOTIFY_SOCKET", path)
+        .variable("WATCHDOG_USEC", "40000")
+        .start();
+    let mut fed = 0;
+    while fed < 10 {
+        let mut buffer = [0; 4096];
+        let length = socket.recv(&mut buffer).unwrap();
+        fed += usize::from(&buffer[..length] == b"WATCHDOG=1\n");
+    }
+    truename.stop();
+    assert_eq!(truename.log.count("do not answer"), 0);
+}
+
+/// Starts truename as a service manager does that has opened sockets for it: at the addresses
+/// given, datagram or stream, by names.
+fn activated(setup: Setup, sockets: &[(&str, &str)]) -> (Truename, Vec<SocketAddr>) {
+    const MANAGER: &str = "\
+import os, socket, sys
+opened = []
+for kind in sys.argv[2].split(','):
+    kind = socket.SOCK_STREAM if kind == 'tcp' else socket.SOCK_DGRAM
+    opened.append(socket.socket(socket.AF_INET, kind))
+    opened[-1].bind(('127.0.0.1', 0))
+    if kind == socket.SOCK_STREAM:
+        opened[-1].listen(8)
+    print('opened 127.0.0.1:%d' % opened[-1].getsockname()[1], flush=True)
+kept = [os.dup(one.fileno()) for one in opened]
+high = [os.dup2(one, 100 + at) for at, one in enumerate(kept)]
+for at, one in enumerate(high):
+    os.dup2(one, 3 + at)
+    os.set_inheritable(3 + at, True)
+os.environ['LISTEN_FDS'] = str(len(kept))
+os.environ['LISTEN_PID'] = str(os.getpid())
+os.environ['LISTEN_FDNAMES'] = sys.argv[3]
+os.execv(sys.argv[1], ['truename'])
+";
+    let kinds: Vec<&str> = sockets.iter().map(|(kind, _)| *kind).collect();
+    let names: Vec<&str> = sockets.iter().map(|(_, name)| *name).collect();
+    let program = setup.command();
+    let mut command = Command::new("python3");
+    command
+        .arg("-c")
+        .arg(MANAGER)
+        .arg(program.get_program())
+        .arg(kinds.join(","))
+        .arg(names.join(":"))
+        .current_dir(setup.path())
+        .env("STATE_DIRECTORY", setup.path().join("state"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let truename = Truename {
+        out: Lines::read(child.stdout.take().unwrap()),
+        log: Lines::read(child.stderr.take().unwrap()),
+        child,
+        setup,
+    };
+    let opened = (1..=sockets.len()).map(|count| {
+        let line = truename.out.wait_for("opened ", count);
+        line.strip_prefix("opened ").unwrap().parse().unwrap()
+    });
+    let opened = opened.collect();
+    (truename, opened)
+}
+
+#[test]
+fn sockets_of_a_service_manager_are_served_by_all_workers_and_survive_a_reload() {
+    let lab = RunningLab::start();
+    let setup = Setup::new();
+    let upstream = lab.upstream(setup.path(), Transport::Tls);
+    // The addresses configured are another machine's: nothing is opened here.
+    let config = format!(
+        "[listen]\ndns = []\ndot = [\"192.0.2.1:853\"]\ndoq = [\"192.0.2.1:853\"]\ndoh = []\n{upstream}"
+    );
+    setup.write("truename.toml", &config);
+    let sockets = [("udp", "doq"), ("tcp", "dot"), ("udp", "stray.socket")];
+    let (mut truename, opened) = activated(setup, &sockets);
+    truename.out.wait_for("DNSSEC: ", 1);
+    assert_eq!(truename.address(Transport::Quic), opened[0]);
+    assert_eq!(truename.address(Transport::Tls), opened[1]);
+    let line = truename.log.wait_for("no listener wants", 1);
+    assert!(line.contains(&opened[2].to_string()), "{line}");
+    let ca = truename.setup.run(&["cert", "export"]).succeeded();
+    let answers = |truename: &Truename| {
+        for transport in [Transport::Tls, Transport::Quic] {
+            for name in ["www.secure.com", "mail.secure.com", "pool.secure.com"] {
+                let asked = Ask::new(name, "A");
+                let server = truename.address(transport);
+                let answered = block_on(asked.over(transport, server, &ca, "localhost"));
+                assert_eq!(answered.unwrap().rcode, NOERROR);
+            }
+        }
+    };
+    answers(&truename);
+    truename.reload("was read again");
+    answers(&truename);
+    truename.stop();
+}
+
+#[test]
+fn half_a_pair_of_sockets_is_completed() {
+    let lab = RunningLab::start();
+    let (mut truename, opened) = activated(before(&lab), &[("udp", "dns")]);
+    // Plain DNS has its UDP socket from the service manager and opens TCP beside it.
+    truename.out.wait_for("DNSSEC: ", 1);
+    assert_eq!(truename.address(Transport::Udp), opened[0]);
+    assert_eq!(truename.address(Transport::Tcp), opened[0]);
+    assert_eq!(truename.ask("www.secure.com").rcode, NOERROR);
+    let stream = connect(truename.address(Transport::Tcp));
+    assert!(ask_on(stream, &Ask::new("www.secure.com", "A")).is_some());
+    truename.stop();
+}
+
+#[test]
 fn whoever_started_it_may_stop_reading() {
     let lab = RunningLab::start();
     let setup = before(&lab);

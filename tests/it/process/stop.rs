@@ -2,7 +2,7 @@
 
 use std::{net::UdpSocket, time::Duration};
 
-use super::*;
+use super::{certificate::connect_tls, *};
 use crate::lab::message::NOERROR;
 
 /// Long enough for the signal to arrive while all queries wait.
@@ -62,4 +62,71 @@ fn signals_count_from_the_first_readiness_line_on() {
         truename.out.wait_for("listening udp", 1);
         truename.stop();
     }
+}
+
+#[test]
+fn what_reached_the_system_before_sigterm_is_answered() {
+    let lab = RunningLab::start();
+    let setup = Setup::new();
+    let upstream = lab.upstream(setup.path(), Transport::Tls);
+    setup.write("truename.toml", &format!("{EVERYTHING}{upstream}"));
+    let mut truename = setup.start();
+    let ask = Ask::new("www.secure.com", "A");
+    let ca = truename.setup.run(&["cert", "export"]).succeeded();
+    let mut tls = connect_tls(truename.address(Transport::Tls), &ca, "localhost");
+    assert!(ask_on(&mut tls, &ask).is_some());
+    let mut old = connect(truename.address(Transport::Tcp));
+    assert!(ask_on(&mut old, &ask).is_some());
+
+    // While the process stands still nothing is read, and the signal waits behind all of it.
+    truename.signal("STOP");
+    let server = truename.address(Transport::Udp);
+    let clients: Vec<UdpSocket> = (0..50)
+        .map(|id| {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            let ask = Ask::new(&format!("u{id}.wild.secure.com"), "A").id(id);
+            socket.send_to(&ask.encode(), server).unwrap();
+            socket
+        })
+        .collect();
+    let query = |name: &str| framed(&Ask::new(name, "A").encode());
+    let mut streams = vec![old];
+    streams.extend((0..20).map(|_| connect(truename.address(Transport::Tcp))));
+    for (number, stream) in streams.iter_mut().enumerate() {
+        let query = query(&format!("t{number}.wild.secure.com"));
+        stream.write_all(&query).unwrap();
+    }
+    tls.write_all(&query("tls.wild.secure.com")).unwrap();
+    truename.signal("TERM");
+    truename.signal("CONT");
+
+    for client in &clients {
+        assert_eq!(receive(client).unwrap().rcode, NOERROR);
+    }
+    for mut stream in streams {
+        let mut octets = Vec::new();
+        stream.read_to_end(&mut octets).unwrap();
+        assert_eq!(Answered::parse(&octets[2..]).unwrap().rcode, NOERROR);
+    }
+    let mut octets = Vec::new();
+    tls.read_to_end(&mut octets).unwrap();
+    assert_eq!(Answered::parse(&octets[2..]).unwrap().rcode, NOERROR);
+    assert_eq!(truename.wait().code(), Some(0));
+}
+
+#[test]
+fn a_second_sigterm_ends_it_at_once() {
+    let lab = RunningLab::start();
+    let mut truename = before(&lab).start();
+    lab.faults().everywhere(|set| set.latency = PATIENCE);
+    let mut stream = connect(truename.address(Transport::Tcp));
+    let ask = Ask::new("slow.wild.secure.com", "A");
+    stream.write_all(&framed(&ask.encode())).unwrap();
+    lab.wait_for_queries("slow.wild.secure.com", 1);
+    truename.signal("TERM");
+    truename.log.wait_for("stopping", 1);
+    truename.signal("TERM");
+    assert_eq!(truename.wait().code(), Some(0));
+    assert_eq!(truename.log.count("ending at once"), 1);
 }

@@ -30,7 +30,8 @@
 //!        [NO-AUTHORITY] [TTL=n] [SAYS=text] [AT-ONCE|NOT-AT-ONCE] [AFTER=ms]
 //! EXPECT-CACHE secure|insecure|failure|stale|nothing name type [CD]
 //! ASKED =n|<n [name type]             exchanges since the last QUERY
-//! COUNTED counter n                   what the resolver counted so far: stale, refreshes
+//! COUNTED counter n                   what the resolver counted so far: stale, refreshes,
+//!                                     refresh-failures, prefetches
 //! SETTLE                              what goes on behind ends
 //! BLAMED upstream
 //! TIME +seconds [WALL]                moves all clocks, or the wall clock alone, also by -seconds
@@ -491,6 +492,7 @@ impl Stage {
         let found = match words.word("a counter")? {
             "stale" => counters.stale.value(),
             "refreshes" => counters.refreshes.value(),
+            "prefetches" => counters.prefetches.value(),
             "refresh-failures" => counters.refresh_failures.value(),
             other => return Err(format!("{other} is not counted")),
         };

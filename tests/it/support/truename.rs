@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, thread, time::Duration};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::{
     runtime::Builder,
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
 };
 use truename::{
     access::{self, Access},
@@ -86,7 +86,8 @@ impl Truename {
         };
         let bound = listener::bind(&settings, 1).expect("there are free ports");
         let addresses = bound.addresses();
-        let sockets = bound.into_workers().pop().expect("there is one worker");
+        let sockets = bound.share(0).expect("there are descriptors");
+        drop(bound);
         let shared = Arc::new(resolver::Shared::new(
             cache::Settings::default(),
             Access::new(access::Settings::default()),
@@ -102,10 +103,11 @@ impl Truename {
             let runtime = runtime.expect("the system gives a runtime");
             runtime.block_on(async move {
                 let (_stop, stopped) = watch::channel(false);
+                let (_, orders) = mpsc::channel(1);
                 let resolver = Arc::new(Resolver::new(shared, Arc::new(upstreams.for_worker())));
                 tokio::select! {
                     _ = halted => {}
-                    ended = listener::serve(sockets, resolver, listeners, stopped) => {
+                    ended = listener::serve(sockets, orders, resolver, listeners, stopped) => {
                         panic!("the listeners ended by themselves: {ended:?}");
                     }
                 }
