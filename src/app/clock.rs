@@ -144,29 +144,40 @@ impl ClockKeeper {
 
 /// The last good time; a file that cannot be understood is set aside.
 fn read(file: &Path) -> Option<u64> {
-    let octets = match fs::File::open(file) {
-        Ok(open) => io::read_to_string(io::Read::take(open, FILE_OCTETS_MAX)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => Err(error),
+    let octets = fs::File::open(file).and_then(|open| {
+        let mut octets = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(open, FILE_OCTETS_MAX), &mut octets)?;
+        Ok(octets)
+    });
+    let shown = file.display();
+    let octets = match octets {
+        Ok(octets) => octets,
+        Err(error) => {
+            // A state directory that is none shows when something is written there.
+            let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+            if !absent.contains(&error.kind()) {
+                warn!("cannot read {shown}: {error}; the last good time is not known");
+            }
+            return None;
+        }
     };
-    let reason = match octets.map(|text| from_text(&text)) {
-        Ok(Some(unix_s)) => return Some(unix_s),
-        Ok(None) => "it is damaged".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    let mut aside = file.as_os_str().to_owned();
-    aside.push(".damaged");
-    let file = file.display();
-    match fs::rename(file.to_string(), &aside) {
-        Ok(()) => warn!(
-            "the last good time in {file} is not used: {reason}; the file was set aside as {}",
-            Path::new(&aside).display()
-        ),
-        Err(error) => warn!(
-            "the last good time in {file} is not used: {reason}; it cannot be set aside: {error}"
-        ),
+    let found = str::from_utf8(&octets).ok().and_then(from_text);
+    if found.is_none() {
+        let mut aside = file.as_os_str().to_owned();
+        aside.push(".damaged");
+        let aside = PathBuf::from(aside);
+        match fs::rename(file, &aside) {
+            Ok(()) => warn!(
+                "{shown} is damaged; it is now {}, and the last good time is not known",
+                aside.display()
+            ),
+            Err(error) => warn!(
+                "{shown} is damaged, and the last good time is not known. It cannot be renamed: \
+                 {error}"
+            ),
+        }
     }
-    None
+    found
 }
 
 /// The text of the file: the time for people and for programs, which must agree.

@@ -82,6 +82,7 @@ use crate::{
 };
 use lies::Lie;
 use script::Script;
+pub(crate) use script::honest;
 use words::{Words, rcode, read};
 
 thread_local! {
