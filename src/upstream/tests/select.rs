@@ -305,7 +305,7 @@ enum Mood {
     Well,
     Mute,
     Failing,
-    /// Answers after so many milliseconds.
+    /// Answers after so many milliseconds, but what it knows at once.
     Late(u64),
 }
 
@@ -332,7 +332,9 @@ impl Moody {
                     let mood = *seen.borrow();
                     let answers = answers.clone();
                     tokio::spawn(async move {
-                        if let Mood::Late(ms) = mood {
+                        if let Mood::Late(ms) = mood
+                            && !name.is_root()
+                        {
                             tokio::time::sleep(Duration::from_millis(ms)).await;
                         }
                         let rcode = if mood == Mood::Failing { 2 } else { 0 };
@@ -418,27 +420,13 @@ async fn a_late_answer_is_overtaken() {
 #[tokio::test]
 async fn when_all_are_slow_the_load_is_not_doubled() {
     let (first, second, upstreams) = two_moody().await;
-    // The line is full: everything takes long, and something always comes in.
     for moody in [&first, &second] {
-        moody.is(Mood::Late(200));
+        moody.is(Mood::Late(400));
     }
-    let mut asking = tokio::task::JoinSet::new();
-    for number in 0..400 {
-        let upstreams = upstreams.clone();
-        asking.spawn(async move {
-            ask(&upstreams, &format!("slow{number}.example"))
-                .await
-                .unwrap();
-        });
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    while let Some(joined) = asking.join_next().await {
-        joined.unwrap();
-    }
+    ask_many(&upstreams, 400).await;
     let questions = first.questions() + second.questions() - 20;
-    // 8 to begin with, a twentieth of all queries, and those that moved at once when the first was
-    // thought dead, if it was.
-    assert!(questions < 400 + 8 + 21 + 120, "{questions}");
+    // 8 duplicates to begin with, and a twentieth of all queries.
+    assert!((401..=429).contains(&questions), "{questions}");
 }
 
 #[tokio::test]
