@@ -46,7 +46,7 @@ fn a_forged_signature_beside_an_honest_one_does_not_move_the_time() {
     // Beginning (octets 12 to 15 of the RDATA) later, still within the honest window: the set is
     // proved at that time, by the other signature.
     let from = u32::try_from(honest.from_unix_s + 86_400).unwrap();
-    let mut forged = soa.clone();
+    let mut forged = soa;
     let signature = forged.answer.iter().find(|it| it.rtype == rtype::RRSIG);
     let mut signature = signature.unwrap().clone();
     signature.rdata[12..16].copy_from_slice(&from.to_be_bytes());
