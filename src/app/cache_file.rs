@@ -222,7 +222,7 @@ fn read(
         &shared.cache,
         age_s,
         now.uptime_s,
-        settings.cache.ttl_max_s,
+        &settings.cache,
         || clock::instant() < until,
     )?;
     Ok(Some(loaded))
@@ -302,7 +302,8 @@ impl Writer {
         let mut answers = 0;
         durable::replace(&self.path, MODE, |file| {
             let mut out = BufWriter::with_capacity(BUFFER_OCTETS, file);
-            answers = file::save(&self.shared.cache, &head, &mut out)?;
+            let times = self.shared.cache_settings();
+            answers = file::save(&self.shared.cache, &head, &times, &mut out)?;
             out.flush()?;
             // All that is in the cache was judged by the settings in force, see
             // [`resolver::Shared::apply_dnssec`]; so what was written was, if they still are.

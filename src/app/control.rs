@@ -220,7 +220,7 @@ impl Control {
             octets: u64::try_from(resolver.cache.octets()).unwrap_or(u64::MAX),
             limit_octets: u64::try_from(settings.cache.size_octets).unwrap_or(u64::MAX),
             hits,
-            stale: 0,
+            stale: resolver.counters.stale.value(),
             hit_rate: share(hits, queries),
         }
     }

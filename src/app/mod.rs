@@ -127,10 +127,10 @@ pub(in crate::app) struct Parts {
     pub(in crate::app) upstreams: watch::Receiver<Arc<Upstreams>>,
     /// Where truename listens, in the order in which transports are listed to people.
     pub(in crate::app) listening: watch::Receiver<Vec<(Transport, SocketAddr)>>,
-    /// What happens to the network.
-    pub(in crate::app) network: watch::Receiver<network::Seen>,
     /// What came of the last reload; `None` before the first.
     pub(in crate::app) last_reload: watch::Receiver<Option<LastReload>>,
+    /// What happens to the network.
+    pub(in crate::app) network: watch::Receiver<network::Seen>,
     /// To the main thread.
     pub(in crate::app) commands: mpsc::Sender<Command>,
 }

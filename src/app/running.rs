@@ -15,7 +15,7 @@ use super::{
     cache_file::CacheFile,
     certificate::Keeper,
     clock::ClockKeeper,
-    descriptors::Descriptors,
+    descriptors::{Descriptors, Share},
     files::Files,
     log::Log,
     receipt,
@@ -138,7 +138,8 @@ impl Running<'_> {
             return;
         }
         let made = read.and_then(|()| {
-            let made = self.make_upstreams(&settings);
+            let share = self.descriptors.share(&settings);
+            let made = self.make_upstreams(&settings, share);
             made.map_err(|error| error.to_string())
         });
         match made {
@@ -185,8 +186,11 @@ impl Running<'_> {
     }
 
     /// Upstreams for these settings, which take over what they share with those in use.
-    pub(super) fn make_upstreams(&self, settings: &Settings) -> Result<Upstreams, SetupError> {
-        let share = self.descriptors.share(settings);
+    pub(super) fn make_upstreams(
+        &self,
+        settings: &Settings,
+        share: Share,
+    ) -> Result<Upstreams, SetupError> {
         let upstreams = self.upstreams.borrow().renewed(&settings.upstream)?;
         Ok(upstreams.with_udp_sockets_max(share.udp_sockets_max))
     }

@@ -121,6 +121,31 @@ pub(super) fn check(
     }
 }
 
+/// What lies in the state directory unless its path is absolute.
+pub(super) struct StatePlaces {
+    directory: PathBuf,
+    cache_file: Option<PathBuf>,
+    pub(super) admin_socket: Option<PathBuf>,
+}
+
+/// Where the file, however wrong the rest of it is, wants its state.
+pub(super) fn state_places(file: &File, base: &Path, surroundings: &Surroundings) -> StatePlaces {
+    let directory = match &file.state.directory {
+        Some(directory) => base.join(&directory.value),
+        None => surroundings.default_state_directory(),
+    };
+    let cache_file = file.cache.file.as_ref();
+    let socket = match &file.admin.socket {
+        Some(socket) => &socket.value,
+        None => Path::new(ADMIN_SOCKET),
+    };
+    StatePlaces {
+        cache_file: cache_file.map(|file| directory.join(&file.value)),
+        admin_socket: (!socket.as_os_str().is_empty()).then(|| directory.join(socket)),
+        directory,
+    }
+}
+
 /// The addresses of the file's listeners with their places.
 fn listening(written: &file::Listen, problems: &Collector<'_>) -> Vec<Listening> {
     let lists = [
@@ -175,31 +200,6 @@ fn listeners(
     }
     all.retain(|it| it.address.port() != 0);
     all
-}
-
-/// What lies in the state directory unless its path is absolute.
-pub(super) struct StatePlaces {
-    directory: PathBuf,
-    cache_file: Option<PathBuf>,
-    pub(super) admin_socket: Option<PathBuf>,
-}
-
-/// Where the file, however wrong the rest of it is, wants its state.
-pub(super) fn state_places(file: &File, base: &Path, surroundings: &Surroundings) -> StatePlaces {
-    let directory = match &file.state.directory {
-        Some(directory) => base.join(&directory.value),
-        None => surroundings.default_state_directory(),
-    };
-    let cache_file = file.cache.file.as_ref();
-    let socket = match &file.admin.socket {
-        Some(socket) => &socket.value,
-        None => Path::new(ADMIN_SOCKET),
-    };
-    StatePlaces {
-        cache_file: cache_file.map(|file| directory.join(&file.value)),
-        admin_socket: (!socket.as_os_str().is_empty()).then(|| directory.join(socket)),
-        directory,
-    }
 }
 
 fn listen(

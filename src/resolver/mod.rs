@@ -182,6 +182,11 @@ impl Shared {
         }
     }
 
+    /// The bounds for the times answers are kept.
+    pub fn cache_settings(&self) -> cache::Settings {
+        **self.cache_settings.load()
+    }
+
     /// Takes another size of the cache, and new bounds for the times answers are kept.
     pub fn apply_cache_settings(&self, settings: cache::Settings) {
         self.cache.resize(settings.size_octets);

@@ -157,6 +157,11 @@ impl Dial {
         }
     }
 
+    /// Whether answers come over HTTP/3 where HTTP/2 is written down.
+    pub(super) fn is_upgraded(&self) -> bool {
+        matches!(self, Self::Https { upgrade, .. } if upgrade.is_proven())
+    }
+
     /// Over HTTP/3 instead of HTTP/2 where that is offered and works. HTTP/3 has a head start;
     /// when it comes too late, it is left alone for a while.
     async fn connect_either(

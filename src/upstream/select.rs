@@ -442,11 +442,15 @@ impl Exchange for Upstreams {
     }
 
     fn is_down(&self, question: &Question) -> bool {
-        let mut places = self.0.shared.routes.of(question).places.iter();
-        places.all(|place| {
-            let profile = self.0.profile(*place);
-            profile.is_none_or(|profile| profile.health.is_down())
-        })
+        let places = &self.0.shared.routes.of(question).places;
+        let profiles = || places.iter().filter_map(|place| self.0.profile(*place));
+        let is_down = profiles().all(|profile| profile.health.is_down());
+        if is_down {
+            // Whoever learns this will not ask, so the probes must know that they are wanted.
+            let now = clock::instant();
+            profiles().for_each(|profile| profile.health.wanted(now));
+        }
+        is_down
     }
 
     async fn exchange(

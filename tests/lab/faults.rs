@@ -158,6 +158,8 @@ pub struct FaultSet {
     pub http_location: Option<String>,
     /// This `content-type` instead of `application/dns-message`.
     pub http_type: Option<String>,
+    /// This `alt-svc`, with which an upstream offers HTTP/3 (RFC 7838).
+    pub http_alt_svc: Option<String>,
     /// A body of so many octets.
     pub http_body_octets: Option<usize>,
 }

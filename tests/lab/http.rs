@@ -239,6 +239,9 @@ pub(super) fn reply(
     if let Some(location) = &faults.http_location {
         head = head.header(header::LOCATION, location);
     }
+    if let Some(offer) = &faults.http_alt_svc {
+        head = head.header(header::ALT_SVC, offer);
+    }
     Reply {
         wait,
         head: head.body(()).unwrap_or_default(),

@@ -4,9 +4,11 @@
 //! Nothing here waits for a time to pass: tests wait for lines, answers and exits, and give up
 //! after [`PATIENCE`].
 
+mod bootstrap;
 mod cache_file;
 mod certificate;
 mod commands;
+mod control;
 mod explain;
 mod mistakes;
 mod reload;
