@@ -145,6 +145,7 @@ pub(crate) fn entry(octets: &[u8]) {
         ttl_s,
         secure: flags & 1 != 0,
         signed_s: ttl_s,
+        ends: false,
         failure: (flags & 2 != 0).then_some(failure),
         extended_error: (flags & 4 != 0).then_some((u16::from(failure), &*text)),
         with_dnssec: &with_dnssec,
@@ -198,7 +199,14 @@ pub(crate) fn cache_file(octets: &[u8]) {
     let _ = file::verify(&mut &*octets);
     let now = Now::read();
     let cache = Cache::new(&cache::Settings::default());
-    let _ = file::load(&mut &*octets, &cache, 0, now.uptime_s, 86_400, || true);
+    let _ = file::load(
+        &mut &*octets,
+        &cache,
+        0,
+        now.uptime_s,
+        &cache::Settings::default(),
+        || true,
+    );
     let settings = reply::Settings {
         idle: Duration::from_secs(30),
         cookie_secret: [7; 16],
@@ -206,7 +214,8 @@ pub(crate) fn cache_file(octets: &[u8]) {
     let mut count = 0;
     cache.for_each(|entry| {
         count += 1;
-        assert!(entry.failure().is_none() && entry.is_fresh(now.uptime_s));
+        assert!(entry.failure().is_none());
+        assert!(entry.is_fresh(now.uptime_s) || entry.is_stale(now.uptime_s, 86_400));
         for dnssec in [false, true] {
             ask(&settings, &entry, dnssec, &now);
         }
@@ -218,11 +227,21 @@ pub(crate) fn cache_file(octets: &[u8]) {
         judge: [2; 32],
     };
     let mut saved = Vec::new();
-    assert_eq!(file::save(&cache, &head, &mut saved).ok(), Some(count));
+    assert_eq!(
+        file::save(&cache, &head, &cache::Settings::default(), &mut saved).ok(),
+        Some(count)
+    );
     assert_eq!(file::verify(&mut &*saved).ok(), Some(head));
     assert!(saved.len() >= file::HEAD_OCTETS + FILE_TAIL_OCTETS);
     let again = Cache::new(&cache::Settings::default());
-    let loaded = file::load(&mut &*saved, &again, 0, now.uptime_s, 86_400, || true);
+    let loaded = file::load(
+        &mut &*saved,
+        &again,
+        0,
+        now.uptime_s,
+        &cache::Settings::default(),
+        || true,
+    );
     let loaded = loaded.expect("what was saved is loaded");
     assert_eq!((loaded.taken, loaded.refused), (count, 0));
 }

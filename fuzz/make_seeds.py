@@ -271,13 +271,14 @@ def entry(message, flags, qtype, ttls, text=b""):
     asked = name("www.example.com") + struct.pack("!HH", qtype, 1)
     counts = struct.unpack("!6H", message[:12])
     records = message[12 + len(asked) : len(message) - len(opt())]
-    head = struct.pack("!IIBBBBH", SAVED_S - 10, 300, 0, flags, message[3] & 15, 0, len(asked) + 1)
+    times = struct.pack("!IIIH", SAVED_S - 10, 300, 0, 1440)
+    head = times + struct.pack("!BBBBH", 0, flags, message[3] & 15, 0, len(asked) + 1)
     form = struct.pack("!4H", counts[3], counts[4], len(records), len(ttls))
     offsets = b"".join(struct.pack("!H", offset) for offset in ttls)
     return head + form + asked + b"\0" + offsets + records + text
 
 
-def cache_file(*entries, layout=1):
+def cache_file(*entries, layout=2):
     head = b"truename cache\r\n" + struct.pack("!HHQI", 1, layout, 1_800_000_000, SAVED_S) + bytes(48)
     body = b"".join(struct.pack("!I", len(entry)) + entry for entry in entries)
     octets = head + body + struct.pack("!IQ", 0, len(entries))

@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Weak,
         mpsc::{self, RecvTimeoutError, SyncSender},
     },
     thread,
@@ -41,8 +41,19 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The thread that writes the cache.
 pub(super) struct CacheFile {
-    wake: SyncSender<()>,
+    saver: Arc<Saver>,
     ended: mpsc::Receiver<()>,
+}
+
+/// Wakes the thread that writes the cache. It ends when this is gone.
+pub(super) struct Saver(SyncSender<()>);
+
+impl Saver {
+    /// Has the cache written as soon as may be.
+    pub(super) fn save_soon(&self) {
+        // When it is full, somebody wants the same already.
+        let _ = self.0.try_send(());
+    }
 }
 
 impl CacheFile {
@@ -74,12 +85,18 @@ impl CacheFile {
                 // Nobody waits any more when it took too long.
                 let _ = ending.try_send(());
             })?;
-        Ok(Some(Self { wake, ended }))
+        let saver = Arc::new(Saver(wake));
+        Ok(Some(Self { saver, ended }))
+    }
+
+    /// For those who may want it written; none of them keeps the thread from ending.
+    pub(super) fn saver(&self) -> Weak<Saver> {
+        Arc::downgrade(&self.saver)
     }
 
     /// Writes the cache for the last time.
     pub(super) fn finish(self) {
-        drop(self.wake);
+        drop(self.saver);
         if self.ended.recv_timeout(LAST_SAVE_PATIENCE) == Err(RecvTimeoutError::Timeout) {
             warn!(
                 "writing the cache takes longer than {} s; the file stays as it was",
@@ -91,6 +108,11 @@ impl CacheFile {
 
 /// Reads the file into the cache.
 fn load(path: &Path, settings: &Settings, shared: &resolver::Shared, boot: [u8; 16]) {
+    if shared.is_clock_cold() {
+        let file = path.display();
+        info!(%file, "the cache begins empty: this machine's clock cannot tell how old the file is");
+        return;
+    }
     match read(path, settings, shared, boot) {
         Ok(None) => {}
         Ok(Some(loaded)) => {
@@ -200,7 +222,7 @@ fn read(
         &shared.cache,
         age_s,
         now.uptime_s,
-        settings.cache.ttl_max_s,
+        &settings.cache,
         || clock::instant() < until,
     )?;
     Ok(Some(loaded))
@@ -280,7 +302,8 @@ impl Writer {
         let mut answers = 0;
         durable::replace(&self.path, MODE, |file| {
             let mut out = BufWriter::with_capacity(BUFFER_OCTETS, file);
-            answers = file::save(&self.shared.cache, &head, &mut out)?;
+            let times = self.shared.cache_settings();
+            answers = file::save(&self.shared.cache, &head, &times, &mut out)?;
             out.flush()?;
             // All that is in the cache was judged by the settings in force, see
             // [`resolver::Shared::apply_dnssec`]; so what was written was, if they still are.

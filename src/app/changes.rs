@@ -1,7 +1,10 @@
 //! What is different between two settings, and what that takes: pure, so that a reload can be
 //! judged before it is done.
 
-use std::fmt;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     config::Settings,
@@ -89,6 +92,7 @@ pub(super) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
         upstream_entries: _,
         cache,
         cache_file,
+        admin_socket,
         names: answered,
         dnssec,
         state_directory,
@@ -117,7 +121,22 @@ pub(super) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     add(*answered != old.names, Change::Names);
     add(*dnssec != old.dnssec, Change::Dnssec);
     add(*log != old.log, Change::Log);
-    add(*cache_file != old.cache_file, Change::Restart("cache.file"));
+    // Both move with the state directory, which is said by itself.
+    let moved = |old_path: &Option<PathBuf>, new_path: &Option<PathBuf>| {
+        let within = |path: &Option<PathBuf>, directory: &Path| {
+            let path = path.as_deref()?;
+            Some(path.strip_prefix(directory).unwrap_or(path).to_owned())
+        };
+        within(old_path, &old.state_directory) != within(new_path, state_directory)
+    };
+    add(
+        moved(&old.cache_file, cache_file),
+        Change::Restart("cache.file"),
+    );
+    add(
+        moved(&old.admin_socket, admin_socket),
+        Change::Restart("admin.socket"),
+    );
     add(
         *state_directory != old.state_directory,
         Change::Restart("state.directory"),
@@ -144,6 +163,7 @@ fn listener_changes(old: &listener::Settings, new: &listener::Settings) -> Vec<C
 pub(super) fn in_force(old: &Settings, new: Settings) -> Settings {
     Settings {
         cache_file: old.cache_file.clone(),
+        admin_socket: old.admin_socket.clone(),
         state_directory: old.state_directory.clone(),
         ..new
     }
@@ -151,8 +171,6 @@ pub(super) fn in_force(old: &Settings, new: Settings) -> Settings {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::config::{self, Options, Surroundings};
 
@@ -198,6 +216,10 @@ mod tests {
             ("[dnssec]\nsha1 = true\n", "[dnssec]"),
             ("[dnssec]\ntrust_anchors = [\"a.ds\"]\n", "[dnssec]"),
             ("[log]\nlevel = \"debug\"\n", "[log]"),
+            (
+                "[admin]\nsocket = \"\"\n",
+                "admin.socket (when truename is started again)",
+            ),
             (
                 "[cache]\nfile = \"/tmp/cache.bin\"\n",
                 "cache.file (when truename is started again)",

@@ -11,6 +11,8 @@ mod anchors;
 mod cache_file;
 mod certificate;
 mod changes;
+mod clock;
+mod control;
 mod descriptors;
 mod files;
 mod log;
@@ -34,6 +36,7 @@ use tracing::warn;
 
 use crate::{
     access::Access,
+    admin::SocketError,
     anchors::ReadError,
     certificates::CertificateError,
     config::{self, LoadError, Options, Settings, Surroundings},
@@ -48,6 +51,8 @@ pub use anchors::validator_settings;
 use anchors::{AnchorKeeper, Seeds};
 use cache_file::CacheFile;
 use certificate::Keeper;
+use clock::ClockKeeper;
+use control::{Control, LastReload};
 use descriptors::Descriptors;
 use files::Files;
 use log::Log;
@@ -80,6 +85,9 @@ pub enum Error {
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Another truename answers at the control socket.
+    #[error(transparent)]
+    Control(#[from] SocketError),
     /// Upstreams cannot be set up.
     #[error(transparent)]
     Upstreams(#[from] SetupError),
@@ -119,6 +127,8 @@ pub(in crate::app) struct Parts {
     pub(in crate::app) upstreams: watch::Receiver<Arc<Upstreams>>,
     /// Where truename listens, in the order in which transports are listed to people.
     pub(in crate::app) listening: watch::Receiver<Vec<(Transport, SocketAddr)>>,
+    /// What came of the last reload; `None` before the first.
+    pub(in crate::app) last_reload: watch::Receiver<Option<LastReload>>,
     /// What happens to the network.
     pub(in crate::app) network: watch::Receiver<network::Seen>,
     /// To the main thread.
@@ -132,6 +142,7 @@ pub(in crate::app) struct Parts {
 pub fn run(options: &Options) -> Result<(), Error> {
     // Before there is a second thread.
     let inherited = systemd::inherited().map_err(Error::Inherited)?;
+    let started = crate::clock::instant();
     let surroundings = Surroundings::read();
     let mut settings = config::load(options, &surroundings)?;
     inherited.override_addresses(&mut settings.listen);
@@ -148,6 +159,8 @@ pub fn run(options: &Options) -> Result<(), Error> {
         workers: count,
     };
     let share = descriptors.share(&settings);
+    let clock = Arc::new(ClockKeeper::start(&settings.state_directory));
+    let asked = asked.under(clock.gate())?;
     let asked = Arc::new(asked.with_udp_sockets_max(share.udp_sockets_max));
     let places = settings.listen.places();
     let mut bound = Bound::new(count);
@@ -160,24 +173,28 @@ pub fn run(options: &Options) -> Result<(), Error> {
     }
     // After the ports, so that a second instance makes no authority before it finds them taken.
     let (keeper, tls) = if places.iter().any(|place| place.protocol.is_encrypted()) {
-        let (keeper, key) = Keeper::start(&settings)?;
+        let (keeper, key) = Keeper::start(&settings, clock.gate())?;
         (Some(keeper), Some(ServerTls::new(key)?))
     } else {
         (None, None)
     };
     let anchors = AnchorKeeper::start(&settings, &seeds);
+    // The anchors' keeper made the state directory, in which it is.
+    let control_socket = control::bind(&settings)?;
     let dnssec_line = if settings.dnssec.validate {
         anchors.describe()
     } else {
         "not validating".to_owned()
     };
 
-    let resolver = Arc::new(resolver::Shared::new(
+    let resolver = resolver::Shared::new(
         settings.cache,
         Access::new(settings.access.clone()),
         reply::Settings::new(settings.listen.idle),
         settings.dnssec.validate.then(|| anchors.settings()),
-    ));
+    );
+    let clock_names = &settings.dnssec.clock_names;
+    let resolver = Arc::new(resolver.with_clock_gate(Arc::clone(clock.gate()), clock_names));
     resolver.apply_names(settings.names.clone());
     let cache_file = CacheFile::start(&settings, &resolver)?;
     let listen = listener::Settings {
@@ -195,6 +212,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let (upstreams, upstreams_seen) = watch::channel(asked);
     let (current, settings_seen) = watch::channel(Arc::new(settings));
     let (listening, listening_seen) = watch::channel(bound.addresses());
+    let (last_reload, last_reload_seen) = watch::channel(None);
     let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
     let (network, network_seen) = watch::channel(network::Seen::default());
     let parts = Parts {
@@ -204,14 +222,36 @@ pub fn run(options: &Options) -> Result<(), Error> {
         settings: settings_seen,
         upstreams: upstreams_seen,
         listening: listening_seen,
+        last_reload: last_reload_seen,
         commands,
     };
     let (probe, probed) = oneshot::channel();
     let workers = Workers::start(count, &bound, parts.clone(), probe)?;
+    let written_down = anchors.settings();
+    let (clock_changed, clock_changes) = watch::channel(clock.gate().is_cold());
     // The tasks beside the workers: one call each.
     runtime.spawn(hangup.forward(parts.commands.clone()));
     runtime.spawn(network::watch(network));
     runtime.spawn(systemd::tell_status(parts.clone()));
+    runtime.spawn(clock::watch(
+        Arc::clone(&clock),
+        parts.clone(),
+        upstreams.clone(),
+        clock_changed,
+    ));
+    runtime.spawn(clock::ask(Arc::clone(&clock), parts.clone(), written_down));
+    if let Some(bound) = control_socket {
+        let control = Control {
+            parts: parts.clone(),
+            started,
+            anchors: anchors.shown(),
+            saver: cache_file
+                .as_ref()
+                .map(CacheFile::saver)
+                .unwrap_or_default(),
+        };
+        runtime.spawn(control::serve(bound, control));
+    }
     runtime.spawn(anchors::keep(anchors, seeds_seen, parts.clone()));
     receipt::listening(&listening.borrow());
 
@@ -227,14 +267,19 @@ pub fn run(options: &Options) -> Result<(), Error> {
         descriptors,
         parts,
         keeper,
+        clock: Arc::clone(&clock),
+        clock_changes,
         upstreams,
         inherited,
         bound,
         listening,
+        last_reload,
         commanded,
         workers,
         cache_file,
         probed: Some(probed),
     };
-    runtime.block_on(running.watch(stopping))
+    let outcome = runtime.block_on(running.watch(stopping));
+    clock.end();
+    outcome
 }

@@ -7,7 +7,7 @@ use rustls::sign::CertifiedKey;
 use tracing::{error, info, warn};
 
 use super::{
-    Error,
+    Error, LastReload,
     anchors::Seeds,
     certificate::Keeper,
     changes::{Change, changes, in_force},
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     access::Access,
+    clock,
     config::{self, Settings},
     listener::{Opened, Order, Place, addresses},
     net::server_tls::ServerTls,
@@ -62,6 +63,10 @@ impl Running<'_> {
             }
         };
         systemd::ready();
+        self.last_reload.send_replace(Some(LastReload {
+            at: clock::instant(),
+            outcome: outcome.clone(),
+        }));
         outcome
     }
 
@@ -95,7 +100,7 @@ impl Running<'_> {
         let certificate = match &mut self.keeper {
             Some(keeper) if is_encrypted => Some(Certificate::Other(keeper.apply(&settings)?)),
             None if is_encrypted => {
-                let (keeper, key) = Keeper::start(&settings)?;
+                let (keeper, key) = Keeper::start(&settings, self.clock.gate())?;
                 Some(Certificate::First(keeper, ServerTls::new(key)?))
             }
             _ => None,

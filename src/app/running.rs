@@ -10,10 +10,11 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Command, Error, Parts,
+    Command, Error, LastReload, Parts,
     anchors::Seeds,
     cache_file::CacheFile,
     certificate::Keeper,
+    clock::ClockKeeper,
     descriptors::{Descriptors, Share},
     files::Files,
     log::Log,
@@ -48,11 +49,15 @@ pub(super) struct Running<'a> {
     /// What others have of this; holding it also keeps their channels open.
     pub(super) parts: Parts,
     pub(super) keeper: Option<Keeper>,
+    pub(super) clock: Arc<ClockKeeper>,
+    /// Changes when the clock becomes cold or right.
+    pub(super) clock_changes: watch::Receiver<bool>,
     pub(super) upstreams: watch::Sender<Arc<Upstreams>>,
     pub(super) inherited: Inherited,
     /// The listeners that are open.
     pub(super) bound: Bound,
     pub(super) listening: watch::Sender<Vec<(Transport, SocketAddr)>>,
+    pub(super) last_reload: watch::Sender<Option<LastReload>>,
     pub(super) commanded: mpsc::Receiver<Command>,
     pub(super) workers: Workers,
     pub(super) cache_file: Option<CacheFile>,
@@ -97,8 +102,13 @@ impl Running<'_> {
                 () = watchdog.turn() => watchdog.tell(&self.workers),
                 () = self.files.changed() => self.look_at_files(),
                 _ = look.tick() => self.look_at_certificate(),
+                Ok(()) = self.clock_changes.changed() => self.look_at_certificate(),
                 probes = probes(&mut self.probed) => {
-                    receipt::upstreams(&self.settings.borrow(), &probes, &self.dnssec_line);
+                    let mut dnssec = self.dnssec_line.clone();
+                    if self.parts.resolver.dnssec_settings().is_some() {
+                        dnssec.push_str(&self.clock.describe());
+                    }
+                    receipt::upstreams(&self.settings.borrow(), &probes, &dnssec);
                 }
             }
         }

@@ -241,6 +241,7 @@ mod tests {
             upstreams: watch::channel(Arc::new(upstreams)).1,
             listening: watch::channel(Vec::new()).1,
             network: watch::channel(Seen::default()).1,
+            last_reload: watch::channel(None).1,
             commands,
         };
         let (probe, _) = oneshot::channel();

@@ -22,7 +22,7 @@ use std::io::{self, Read, Write};
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use thiserror::Error;
 
-use super::{Cache, Entry, Place, entry::LAYOUT, restore::restore};
+use super::{Cache, Entry, Place, Settings, entry::LAYOUT, restore::restore};
 use crate::clock::Now;
 
 const MAGIC: [u8; 16] = *b"truename cache\r\n";
@@ -116,19 +116,24 @@ impl Head {
     }
 }
 
-/// Writes the head and every answer that somebody may still be given, and no failure; how many
-/// answers. The cache is used meanwhile.
+/// Writes the head and every answer that somebody may still be given by these settings, and no
+/// failure; how many answers. The cache is used meanwhile.
 ///
 /// # Errors
 /// When `out` fails.
-pub fn save(cache: &Cache, head: &Head, out: &mut impl Write) -> io::Result<u64> {
+pub fn save(
+    cache: &Cache,
+    head: &Head,
+    settings: &Settings,
+    out: &mut impl Write,
+) -> io::Result<u64> {
     let mut out = Digesting::new(out);
     out.write_all(&head.octets())?;
     let (mut place, mut count) = (Place::default(), 0_u64);
     let mut chunk = Vec::with_capacity(CHUNK_OCTETS);
     loop {
         let more = cache.visit_from(&mut place, |entry| {
-            if is_worth_saving(&entry, head.uptime_s)
+            if is_of_use(&entry, head.uptime_s, settings)
                 && let Ok(length) = u32::try_from(entry.octets().len())
             {
                 chunk.extend_from_slice(&length.to_be_bytes());
@@ -150,8 +155,10 @@ pub fn save(cache: &Cache, head: &Head, out: &mut impl Write) -> io::Result<u64>
     Ok(count)
 }
 
-fn is_worth_saving(entry: &Entry<'_>, now_s: u32) -> bool {
-    entry.failure().is_none() && entry.is_fresh(now_s)
+/// Whether it may be given out, or stand in for an answer that cannot be had.
+fn is_of_use(entry: &Entry<'_>, now_s: u32, settings: &Settings) -> bool {
+    entry.failure().is_none()
+        && (entry.is_fresh(now_s) || entry.is_stale(now_s, settings.serve_stale_s))
 }
 
 /// Reads a whole file and says whether it is one and undamaged. Takes constant memory; `from`
@@ -182,8 +189,8 @@ pub fn verify(from: &mut impl Read) -> Result<Head, FileError> {
 }
 
 /// Puts the answers of a file that [`verify`] found undamaged, and that was written `age_s` before
-/// `now_s`, into the cache, as long as `goes_on` says so. None lives longer than the cache's
-/// settings allow from now on, `ttl_max_s`.
+/// `now_s`, into the cache, as long as `goes_on` says so. None lives longer than the settings of now
+/// allow.
 ///
 /// # Errors
 /// When it is not that file, or the system fails. What was put in before is whole and stays.
@@ -192,7 +199,7 @@ pub fn load(
     cache: &Cache,
     age_s: u32,
     now_s: u32,
-    ttl_max_s: u32,
+    settings: &Settings,
     mut goes_on: impl FnMut() -> bool,
 ) -> Result<Loaded, FileError> {
     let head = Head::read(from)?;
@@ -211,10 +218,10 @@ pub fn load(
             continue;
         };
         match restore(&octets, stored_s) {
-            Some(stored) if stored.entry().ttl_s() > ttl_max_s => {
-                loaded.expired = loaded.expired.saturating_add(1);
-            }
-            Some(stored) if is_worth_saving(&stored.entry(), now_s) => {
+            Some(stored)
+                if stored.entry().ttl_s() <= settings.ttl_max_s
+                    && is_of_use(&stored.entry(), now_s, settings) =>
+            {
                 cache.insert(stored);
                 loaded.taken = loaded.taken.saturating_add(1);
             }

@@ -136,14 +136,20 @@ impl Cache {
         self.shard(hash).remove(hash, key);
     }
 
-    /// Removes every answer to questions at and below `name`; the root means all.
-    pub fn remove_zone(&self, name: &Name) {
+    /// Removes every answer to questions at and below `name`; the root means all. How many there
+    /// were.
+    pub fn remove_zone(&self, name: &Name) -> usize {
+        let mut removed = 0_usize;
         for shard in &self.shards {
-            lock(shard).retain(
+            let mut shard = lock(shard);
+            let before = shard.len();
+            shard.retain(
                 |entry| !key_is_within(entry.key(), name),
                 |key| self.hasher.hash_one(key),
             );
+            removed = removed.saturating_add(before.saturating_sub(shard.len()));
         }
+        removed
     }
 
     /// The number of entries.

@@ -23,6 +23,7 @@ fn stored(key: &[u8], octets: usize, now_s: u32) -> Stored {
         ttl_s: 60,
         secure: false,
         signed_s: 0,
+        ends: false,
         failure: None,
         extended_error: None,
         with_dnssec: &records,
@@ -52,6 +53,7 @@ fn what_is_stored_is_read_in_both_forms() {
         ttl_s: 60,
         secure: true,
         signed_s: 0,
+        ends: false,
         failure: None,
         extended_error: Some((6, "www.example. A: why")),
         with_dnssec: &with_dnssec,
@@ -127,7 +129,7 @@ fn flushing_takes_a_name_a_zone_or_all() {
     }
     cache.remove(&key("example"));
     assert_eq!(cache.len(), 3);
-    cache.remove_zone(&Name::parse("a.example").unwrap());
+    assert_eq!(cache.remove_zone(&Name::parse("a.example").unwrap()), 2);
     assert_eq!(cache.len(), 1);
     assert!(cache.read(&key("other"), |_| ()).is_some());
     cache.remove_zone(&Name::root());
@@ -143,6 +145,7 @@ fn failures_count_what_came_before() {
         ttl_s: 5,
         secure: false,
         signed_s: 0,
+        ends: false,
         failure: Some(3),
         extended_error: Some((22, "")),
         with_dnssec: &records,

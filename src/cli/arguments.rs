@@ -52,6 +52,22 @@ pub(super) enum Command {
     /// Show the keys from which answers are proved
     #[command(subcommand)]
     Anchors(Anchors),
+    /// Show how a running truename is doing
+    #[command(after_help = "Example:\n  truename status\n  \
+                            truename status --config /etc/truename/truename.toml --json")]
+    Status(Status),
+    /// Make a running truename forget answers
+    #[command(
+        after_help = "Example:\n  truename flush example.com\n  truename flush --all\n\n\
+                            A name stands for itself and every name below it."
+    )]
+    Flush(Flush),
+    /// Make a running truename read its configuration and certificates again
+    #[command(
+        after_help = "Example:\n  truename reload\n  truename reload --json\n\n\
+                            A configuration with a mistake changes nothing; exits with 1 then."
+    )]
+    Reload(Reload),
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +169,42 @@ pub(super) enum Anchors {
 #[derive(Debug, Args)]
 pub(super) struct AnchorsShow {
     /// Read this file; also TRUENAME_CONFIG
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// The file that truename runs with; also TRUENAME_CONFIG
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Flush {
+    /// The name at and below which answers are forgotten
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(super) name: Option<String>,
+    /// Forget every answer
+    #[arg(long)]
+    pub(super) all: bool,
+    /// The file that truename runs with; also TRUENAME_CONFIG
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reload {
+    /// The file that truename runs with; also TRUENAME_CONFIG
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Write JSON

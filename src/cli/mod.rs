@@ -11,11 +11,13 @@ mod answer;
 mod arguments;
 mod cert;
 mod check;
+mod control;
 mod explain;
 mod mnemonic;
 mod private_zones;
 mod query;
 mod rdata;
+mod status;
 mod stub;
 
 use std::{
@@ -31,6 +33,7 @@ use thiserror::Error;
 
 use self::arguments::{Anchors, Arguments, Cert, Command};
 use crate::{
+    admin::AskError,
     anchors::{ReadError, store::StoreError},
     app,
     certificates::CertificateError,
@@ -66,6 +69,9 @@ enum CommandError {
     /// A file with trust anchors cannot be read.
     #[error(transparent)]
     AnchorFile(#[from] ReadError),
+    /// A running truename was asked, and did not do it.
+    #[error(transparent)]
+    Control(#[from] AskError),
     /// The server could not be started.
     #[error(transparent)]
     App(#[from] app::Error),
@@ -164,6 +170,9 @@ fn dispatch(
         Some(Command::Cert(Cert::Show(show))) => cert::show(show, surroundings, out),
         Some(Command::Cert(Cert::Export(export))) => cert::export(export, surroundings, out),
         Some(Command::Anchors(Anchors::Show(show))) => anchors::show(show, surroundings, out),
+        Some(Command::Status(status)) => control::status(status, surroundings, out),
+        Some(Command::Flush(flush)) => control::flush(flush, surroundings, out),
+        Some(Command::Reload(reload)) => control::reload(reload, surroundings, out),
     }
 }
 

@@ -1,7 +1,12 @@
 //! From the file as written to checked settings: defaults, ranges, and what must hold between
 //! keys.
 
-use std::{collections::HashMap, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     Options, Surroundings,
@@ -21,6 +26,9 @@ use crate::{access, cache, listener, names, upstream};
 /// The upstreams when none are configured: both validate, filter no names but (quad9) malware,
 /// and have IPv4 and IPv6 addresses in the catalogue.
 pub const DEFAULT_UPSTREAMS: [&str; 2] = ["quad9", "cloudflare"];
+
+/// The control socket's name in the state directory.
+const ADMIN_SOCKET: &str = "truename.sock";
 
 /// The most upstreams: each keeps connections and statistics.
 const UPSTREAMS_MAX: usize = 64;
@@ -57,6 +65,11 @@ pub(super) fn check(
     problems: &mut Collector<'_>,
 ) -> Settings {
     let base = surroundings.base(source);
+    let StatePlaces {
+        directory: state_directory,
+        cache_file,
+        admin_socket,
+    } = state_places(&file, &base, surroundings);
     let written = listening(&file.listen, problems);
     let listen = if options.listen.is_empty() {
         listen(file.listen, surroundings, problems)
@@ -84,12 +97,6 @@ pub(super) fn check(
         timeout: timeout(file.forward.timeout, problems),
     };
     checked.check_look_ups(&upstream, problems);
-    let state_directory = file.state.directory.map_or_else(
-        || surroundings.default_state_directory(),
-        |directory| base.join(directory.value),
-    );
-    let cache_file = file.cache.file.as_ref();
-    let cache_file = cache_file.map(|file| state_directory.join(&file.value));
     Settings {
         source: source.map(Path::to_owned),
         listen,
@@ -102,6 +109,7 @@ pub(super) fn check(
         dnssec: dnssec(file.dnssec, &routes, &base, problems),
         names: names(&file.names, &routes),
         state_directory,
+        admin_socket,
         log: LogSettings {
             level: file.log.level.map(|level| level.value).unwrap_or_default(),
             format: file
@@ -110,6 +118,31 @@ pub(super) fn check(
                 .map(|format| format.value)
                 .unwrap_or_default(),
         },
+    }
+}
+
+/// What lies in the state directory unless its path is absolute.
+pub(super) struct StatePlaces {
+    directory: PathBuf,
+    cache_file: Option<PathBuf>,
+    pub(super) admin_socket: Option<PathBuf>,
+}
+
+/// Where the file, however wrong the rest of it is, wants its state.
+pub(super) fn state_places(file: &File, base: &Path, surroundings: &Surroundings) -> StatePlaces {
+    let directory = match &file.state.directory {
+        Some(directory) => base.join(&directory.value),
+        None => surroundings.default_state_directory(),
+    };
+    let cache_file = file.cache.file.as_ref();
+    let socket = match &file.admin.socket {
+        Some(socket) => &socket.value,
+        None => Path::new(ADMIN_SOCKET),
+    };
+    StatePlaces {
+        cache_file: cache_file.map(|file| directory.join(&file.value)),
+        admin_socket: (!socket.as_os_str().is_empty()).then(|| directory.join(socket)),
+        directory,
     }
 }
 
@@ -334,6 +367,7 @@ fn dnssec(
         negative_trust_anchors: values_of(written.negative_trust_anchors),
         private_zones: routes::zones(routes, true),
         unvalidated_zones: routes::zones(routes, false),
+        clock_names: values_of(written.clock_names),
         sha1: written.sha1.map_or(default.sha1, |flag| flag.value),
         skew,
     }

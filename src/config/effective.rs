@@ -1,6 +1,6 @@
 //! The effective configuration as a file that says the same again.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, path::Path, time::Duration};
 
 use super::{Settings, values};
 use crate::anchors;
@@ -109,12 +109,18 @@ impl Settings {
             .map(|(name, until)| format!("{name} until {}", anchors::time_text(*until)))
             .collect();
         writeln!(out, "negative_trust_anchors = {}", list(&negative))?;
+        writeln!(out, "clock_names = {}", list(&self.dnssec.clock_names))?;
         writeln!(out, "sha1 = {}", self.dnssec.sha1)?;
         let skew = values::duration_text(self.dnssec.skew);
         writeln!(out, "skew = {}", quoted(&skew))?;
 
         writeln!(out, "\n[names]")?;
         writeln!(out, "special_use = {}", self.names.special_use)?;
+
+        writeln!(out, "\n[admin]")?;
+        let socket = self.admin_socket.as_deref().unwrap_or(Path::new(""));
+        let socket = socket.strip_prefix(&self.state_directory).unwrap_or(socket);
+        writeln!(out, "socket = {}", quoted(&socket.to_string_lossy()))?;
 
         writeln!(out, "\n[state]")?;
         let directory = self.state_directory.to_string_lossy();

@@ -118,6 +118,28 @@ pub fn load(options: &Options, surroundings: &Surroundings) -> Result<Settings, 
     Ok(settings)
 }
 
+/// Finds the control socket of the truename that runs with this configuration; `None` when it is
+/// switched off. Whatever else is wrong in the file is overlooked, since a running truename goes on
+/// with what it read before.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn admin_socket(
+    options: &Options,
+    surroundings: &Surroundings,
+) -> Result<Option<PathBuf>, LoadError> {
+    let path = surroundings.find_file(options.config.as_deref(), Path::exists);
+    let text = match &path {
+        Some(path) => read_text(path)?,
+        None => String::new(),
+    };
+    let mut overlooked = Collector::new(path.as_deref().unwrap_or(Path::new("")), &text);
+    let (root, _) = DeTable::parse_recoverable(&text);
+    let file = file::read(root.get_ref(), &mut overlooked);
+    let base = surroundings.base(path.as_deref());
+    Ok(check::state_places(&file, &base, surroundings).admin_socket)
+}
+
 /// Checks the text of a configuration file, empty for none, under flags and surroundings.
 ///
 /// `source` is the file's path, which problems and relative paths are given by.

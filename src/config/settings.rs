@@ -30,6 +30,8 @@ pub struct Settings {
     pub names: names::Settings,
     /// The directory for what outlives the process. It need not exist yet.
     pub state_directory: PathBuf,
+    /// The control socket; `None` for no such socket.
+    pub admin_socket: Option<PathBuf>,
     /// What is logged.
     pub log: LogSettings,
 }
@@ -96,6 +98,8 @@ pub struct DnssecSettings {
     pub private_zones: Vec<Name>,
     /// Zones whose route says `dnssec = "off"`.
     pub unvalidated_zones: Vec<Name>,
+    /// Names that set a clock, beside the well-known ones.
+    pub clock_names: Vec<Name>,
     /// Whether what rests on SHA-1 counts as signed.
     pub sha1: bool,
     /// Tolerance for signature times.
@@ -110,6 +114,7 @@ impl Default for DnssecSettings {
             negative_trust_anchors: Vec::new(),
             private_zones: Vec::new(),
             unvalidated_zones: Vec::new(),
+            clock_names: Vec::new(),
             sha1: false,
             skew: Duration::from_secs(dnssec::limits::SKEW_DEFAULT_S.into()),
         }

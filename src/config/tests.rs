@@ -100,6 +100,7 @@ file = "cache.bin"
 validate = true
 trust_anchors = ["root.key"]
 negative_trust_anchors = ["a.example until 2027-01-31", "b.example. until 2027-01-31T12:00:00Z"]
+clock_names = ["ntp.example", "Time.Corp.Example."]
 sha1 = true
 skew = "1m"
 
@@ -111,6 +112,7 @@ rebinding_allow = []
 
 [admin]
 http = []
+socket = "run/control.sock"
 
 [state]
 directory = "state"
@@ -138,7 +140,6 @@ ttl = "5m"
 
 [admin]
 http = ["127.0.0.1:8053"]
-socket = "truename.sock"
 
 [log]
 queries = "all"
@@ -173,6 +174,10 @@ fn the_whole_configuration_is_read() {
                 Name::parse("corp.example").unwrap(),
                 Name::parse("168.192.in-addr.arpa").unwrap(),
             ],
+            clock_names: vec![
+                Name::parse("ntp.example").unwrap(),
+                Name::parse("time.corp.example").unwrap(),
+            ],
             sha1: true,
             skew: Duration::from_secs(60),
         }
@@ -193,6 +198,10 @@ fn the_whole_configuration_is_read() {
         settings.cache_file.as_deref(),
         Some(Path::new("/etc/truename/state/cache.bin")),
         "seen from the state directory"
+    );
+    assert_eq!(
+        settings.admin_socket.as_deref(),
+        Some(Path::new("/etc/truename/state/run/control.sock"))
     );
     assert_eq!(settings.upstream.timeout, Duration::from_secs(4));
     let [office] = settings.upstream.upstreams.as_slice() else {
@@ -278,6 +287,18 @@ fn a_negative_trust_anchor_without_end_is_refused() {
     }
     let found = complaints("[dnssec]\nskew = \"2h\"");
     assert!(found[0].contains("must be at most 1h"), "{found:?}");
+}
+
+#[test]
+fn a_clock_name_that_opens_a_part_of_the_tree_is_refused() {
+    for (written, what) in [
+        (".", "is too wide"),
+        ("com", "is too wide"),
+        ("a..example", "is not a name"),
+    ] {
+        let found = complaints(&format!("[dnssec]\nclock_names = [\"{written}\"]"));
+        assert!(found[0].contains(what), "{found:?}");
+    }
 }
 
 #[test]
@@ -620,7 +641,7 @@ fn the_effective_configuration_says_the_same_again() {
     for text in [
         "",
         BUILT,
-        "[listen]\ndoq = []\n[access]\nallow = [\"all\"]\n",
+        "[listen]\ndoq = []\n[access]\nallow = [\"all\"]\n[admin]\nsocket = \"\"\n",
     ] {
         let first = parse_file(text).unwrap();
         let again = parse_file(&first.effective()).unwrap();
@@ -631,9 +652,37 @@ fn the_effective_configuration_says_the_same_again() {
         assert_eq!(again.upstream, first.upstream);
         assert_eq!(again.cache, first.cache);
         assert_eq!(again.cache_file, first.cache_file);
+        assert_eq!(again.admin_socket, first.admin_socket);
         assert_eq!(again.state_directory, first.state_directory);
         assert_eq!(again.log, first.log);
     }
+}
+
+#[test]
+fn the_control_socket_is_found_in_a_broken_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("truename.toml");
+    let options = Options {
+        config: Some(path.clone()),
+        ..Options::default()
+    };
+    let find = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        admin_socket(&options, &home()).unwrap()
+    };
+    let within = |name: &str| Some(directory.path().join(name));
+    let state = "[state]\ndirectory = \"state\"\n";
+    assert_eq!(find(state), within("state/truename.sock"));
+    let broken = format!("{state}[admin]\nsocket = \"a.sock\"\n[cache]\nsiez = 1\nsize = \"x\"\n");
+    assert_eq!(find(&broken), within("state/a.sock"));
+    assert_eq!(find(&format!("{broken}dns = [[\n")), within("state/a.sock"));
+    assert_eq!(find("[admin]\nsocket = \"\"\n"), None);
+    assert_eq!(
+        find("[admin]\nsocket = \"/run/a.sock\"\n"),
+        Some("/run/a.sock".into())
+    );
+    std::fs::remove_file(&path).unwrap();
+    assert!(admin_socket(&options, &home()).is_err());
 }
 
 #[test]

@@ -16,8 +16,6 @@ use super::problem::Collector;
 /// What may stand at a key whose feature is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Off {
-    /// Nothing: the key itself asks for it.
-    Nothing,
     /// `false`.
     False,
     /// `[]`.
@@ -33,7 +31,6 @@ pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("names.rebinding_protection", Off::False),
     ("names.rebinding_allow", Off::EmptyList),
     ("admin.http", Off::EmptyList),
-    ("admin.socket", Off::Nothing),
     ("log.queries", Off::Text("off")),
 ];
 
@@ -93,7 +90,6 @@ impl Off {
 
     fn advice(self) -> String {
         match self {
-            Self::Nothing => "remove the key".to_owned(),
             Self::False => "remove the key or write false".to_owned(),
             Self::EmptyList => "remove the key or write []".to_owned(),
             Self::Text(text) => format!("remove the key or write \"{text}\""),

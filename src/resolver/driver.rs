@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    dnssec::{self, Judged, Security, Verdict},
+    dnssec::{self, Judged, Security, Verdict, Why},
     reply::{ExtendedError, Failure},
     upstream::Exchange,
     wire::{Name, Question, Record, rcode, rtype},
@@ -18,6 +18,7 @@ use crate::{
 
 use super::{
     Shared,
+    clock::{self, Ruling},
     fetch::Fetcher,
     local, refresh,
     scrub::{ALIASES_MAX, scrub},
@@ -47,6 +48,8 @@ pub(super) struct Found {
     pub(super) ttl_cap_s: Option<u32>,
     /// For how many seconds the signatures that prove it are valid.
     pub(super) signed_s: Option<u32>,
+    /// Whether it must not be given out beyond its time: what it rests on ends for good.
+    pub(super) ends: bool,
     /// What a client may want to know about an answer that is not secure.
     pub(super) extended_error: Option<ExtendedError>,
 }
@@ -97,15 +100,23 @@ impl<U: Exchange> Driver<U> {
 
     /// Asks upstreams until the chain of aliases from the question's name ends.
     pub(super) async fn resolve(&self, question: &Question) -> Result<Found, Failure> {
+        let dnssec = match &self.dnssec {
+            Some(settings) => match clock::ruling(&self.shared, question, settings) {
+                Ruling::Judge => Some(settings),
+                Ruling::Unjudged => None,
+                Ruling::Wait(failure) => return Err(failure),
+            },
+            None => None,
+        };
         let mut whole = Found {
-            secure: self.dnssec.is_some(),
+            secure: dnssec.is_some(),
             ..Found::default()
         };
         let mut asked = question.clone();
         let mut followed = vec![question.name.clone()];
         let mut aliases = 0;
         loop {
-            let link = match (self.here(&asked), &self.dnssec) {
+            let link = match (self.here(&asked), dnssec) {
                 (Some(link), _) => link,
                 (None, Some(settings)) => self.judged(&asked, settings).await?,
                 (None, None) => self.unjudged(&asked).await?,
@@ -113,6 +124,9 @@ impl<U: Exchange> Driver<U> {
             aliases += link.aliases;
             whole.take(link.found);
             let Some(next) = link.next else {
+                if self.dnssec.is_some() && dnssec.is_none() {
+                    clock::mark(&mut whole);
+                }
                 return Ok(whole);
             };
             let is_alias = |record: &Record| record.rtype == rtype::CNAME && record.owner == next;
@@ -230,6 +244,10 @@ impl<U: Exchange> Driver<U> {
                 secure: verdict == Verdict::Secure,
                 ttl_cap_s: Some(ttl_cap_s),
                 signed_s: Some(signed_s),
+                // It would be judged once the anchor has ended (RFC 7646, section 2).
+                ends: verdict
+                    .reason()
+                    .is_some_and(|reason| reason.why == Why::NegativeTrustAnchor),
                 extended_error,
             },
         })
@@ -252,6 +270,7 @@ impl Found {
         self.secure &= link.secure;
         self.ttl_cap_s = shorter(self.ttl_cap_s, link.ttl_cap_s);
         self.signed_s = shorter(self.signed_s, link.signed_s);
+        self.ends |= link.ends;
         self.extended_error = self.extended_error.take().or(link.extended_error);
         debug_assert!(self.rcode != rcode::SERVFAIL, "a failure is an Err");
     }

@@ -352,8 +352,12 @@ impl Shared {
             Ok((address, life, made))
         })
         .await;
-        let (address, life, made) =
-            outcome.unwrap_or_else(|| Err(Failure::Lost("there is no address".to_owned())))?;
+        let outcome =
+            outcome.unwrap_or_else(|| Err(Failure::Lost("there is no address".to_owned())));
+        if outcome.is_err() {
+            self.addresses.doubt();
+        }
+        let (address, life, made) = outcome?;
         self.winner.set(address);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Connection::new(number, life, made)))

@@ -16,7 +16,7 @@ use super::{
     tries::Tries,
     udp::Udp,
 };
-use crate::{handler::Transport, wire::Question};
+use crate::{clock::Gate, handler::Transport, wire::Question};
 
 /// What all workers share about one upstream.
 pub(super) struct Profile {
@@ -30,14 +30,20 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    /// Sets up the upstream, one of `all`.
-    pub(super) fn new(settings: &UpstreamSettings, all: &Settings) -> Result<Self, SetupError> {
-        let dial = Dial::new(settings).map_err(|source| SetupError::Dial {
+    /// Sets up the upstream, one of `all`; `clock` as for [`Dial::new`].
+    pub(super) fn new(
+        settings: &UpstreamSettings,
+        all: &Settings,
+        clock: Option<&Arc<Gate>>,
+    ) -> Result<Self, SetupError> {
+        let dial = Dial::new(settings, clock).map_err(|source| SetupError::Dial {
             upstream: settings.name.clone(),
             source,
         })?;
         let addresses = match &settings.look_up {
-            Some(look_up) => Addresses::Found(Arc::new(Finder::new(settings, look_up, all)?)),
+            Some(look_up) => {
+                Addresses::Found(Arc::new(Finder::new(settings, look_up, all, clock)?))
+            }
             None => settings.addresses.clone().into(),
         };
         Ok(Self {
@@ -49,6 +55,15 @@ impl Profile {
             life: Life::default(),
             health: Health::new(&settings.name),
         })
+    }
+
+    /// How queries travel at present: over HTTP/3 where HTTP/2 is written down and HTTP/3 works.
+    pub(super) fn transport_now(&self) -> Transport {
+        if self.dial.is_upgraded() {
+            Transport::Http3
+        } else {
+            self.transport
+        }
     }
 
     /// Whether this is the profile of the upstream that `settings` describe, one of `all`. The weight
@@ -104,6 +119,9 @@ impl Upstream {
         question: &Question,
         tries: &Tries,
     ) -> Result<Timed, ExchangeError> {
+        if let Some(failure) = self.profile.addresses.refuse(&question.name) {
+            return Err(self.error(failure));
+        }
         self.health().asked();
         let received = match &self.way {
             Way::Datagrams(udp) => udp.exchange(question, tries).await,
@@ -136,7 +154,7 @@ impl Upstream {
         }
     }
 
-    /// Takes all connections out of use.
+    /// Takes all connections out of use, as if each had been idle for long.
     #[cfg(test)]
     pub(super) fn lose_connections(&self) {
         if let Way::Connections(pool) = &self.way {

@@ -47,6 +47,14 @@ fn the_seeds_of_the_cache_file_are_of_this_layout() {
     let head = file::verify(&mut &*octets).unwrap();
     let cache = Cache::new(&cache::Settings::default());
     let now_s = head.uptime_s;
-    let loaded = file::load(&mut &*octets, &cache, 0, now_s, 86_400, || true).unwrap();
+    let loaded = file::load(
+        &mut &*octets,
+        &cache,
+        0,
+        now_s,
+        &cache::Settings::default(),
+        || true,
+    )
+    .unwrap();
     assert_eq!((loaded.taken, loaded.expired, loaded.refused), (3, 0, 0));
 }

@@ -10,6 +10,15 @@ use crate::{
 
 const BOOT: [u8; 16] = [3; 16];
 const TTL_MAX_S: u32 = 86_400;
+const STALE_S: u32 = 100;
+const SETTINGS: Settings = Settings {
+    size_octets: 32 << 20,
+    ttl_min_s: 0,
+    ttl_max_s: TTL_MAX_S,
+    negative_ttl_max_s: 3_600,
+    serve_stale_s: STALE_S,
+    prefetch: true,
+};
 
 /// The moment of saving.
 fn now() -> Now {
@@ -69,6 +78,7 @@ fn answer(name: &str, ttl_s: u32, age_s: u32, failure: Option<u8>) -> Stored {
         ttl_s,
         secure: true,
         signed_s: 86_400,
+        ends: false,
         failure,
         extended_error: Some((4, "a text")),
         with_dnssec: &encode(3),
@@ -87,7 +97,7 @@ fn cache(entries: impl IntoIterator<Item = Stored>) -> Cache {
 
 fn saved(cache: &Cache) -> Vec<u8> {
     let mut file = Vec::new();
-    save(cache, &head(), &mut file).unwrap();
+    save(cache, &head(), &SETTINGS, &mut file).unwrap();
     file
 }
 
@@ -96,7 +106,7 @@ fn loaded(file: &[u8], later_s: u32) -> Result<(Cache, Loaded), FileError> {
     verify(&mut &*file)?;
     let cache = cache([]);
     let now_s = now().uptime_s + later_s;
-    let loaded = load(&mut &*file, &cache, later_s, now_s, TTL_MAX_S, || true)?;
+    let loaded = load(&mut &*file, &cache, later_s, now_s, &SETTINGS, || true)?;
     Ok((cache, loaded))
 }
 
@@ -146,7 +156,7 @@ fn in_a_later_boot_the_wall_clock_says_how_old_answers_are() {
     let age_s = verify(&mut &*file).unwrap().age_s(&later, [4; 16]);
     assert_eq!(age_s, Some(150));
     let after = cache([]);
-    let count = load(&mut &*file, &after, 150, later.uptime_s, TTL_MAX_S, || true).unwrap();
+    let count = load(&mut &*file, &after, 150, later.uptime_s, &SETTINGS, || true).unwrap();
     assert_eq!(count.taken, 1);
     let entry = after.read(&key(&question("a.example")), |entry| {
         (
@@ -180,21 +190,49 @@ fn the_wall_clock_is_not_asked_in_the_same_boot_and_not_believed_when_it_went_ba
 }
 
 #[test]
-fn failures_and_what_has_expired_stay_behind() {
+fn failures_and_what_nobody_may_be_given_stay_behind() {
     let before = cache([
         answer("fails.example", 300, 0, Some(1)),
-        answer("old.example", 60, 60, None),
-        answer("soon.example", 60, 50, None),
+        answer("old.example", 60, 60 + STALE_S, None),
+        answer("soon.example", 60, 50 + STALE_S, None),
         answer("stays.example", 60, 0, None),
     ]);
     let file = saved(&before);
     let (after, count) = loaded(&file, 10).unwrap();
     assert_eq!((after.len(), count.taken, count.expired), (1, 1, 1));
-    assert_eq!(loaded(&file, 60).unwrap().0.len(), 0);
+    assert_eq!(loaded(&file, 60 + STALE_S).unwrap().0.len(), 0);
     // A failure that somebody wrote into the file is none.
     let fails = answer("fails.example", 300, 0, Some(1));
     let (after, count) = loaded(&forged(fails.entry().octets()), 0).unwrap();
     assert_eq!((after.len(), count.refused), (0, 1));
+}
+
+#[test]
+fn what_has_expired_may_stand_in_for_as_long_as_before() {
+    let file = saved(&cache([answer("a.example", 60, 30, None)]));
+    let of = key(&question("a.example"));
+    for later_s in [0, 29, 30, 29 + STALE_S, 30 + STALE_S] {
+        let (after, _) = loaded(&file, later_s).unwrap();
+        let now_s = now().uptime_s + later_s;
+        let read = after.read(&of, |entry| {
+            (entry.is_fresh(now_s), entry.is_stale(now_s, STALE_S))
+        });
+        let expected = match later_s {
+            0 | 29 => Some((true, false)),
+            30 | 129 => Some((false, true)),
+            _ => None,
+        };
+        assert_eq!(read, expected, "{later_s} s later");
+    }
+}
+
+#[test]
+fn what_somebody_had_seen_to_is_to_be_seen_to_again() {
+    let before = cache([answer("a.example", 60, 0, None)]);
+    let of = key(&question("a.example"));
+    assert!(before.claim(&of) && !before.claim(&of));
+    let (after, _) = loaded(&saved(&before), 0).unwrap();
+    assert!(after.claim(&of));
 }
 
 #[test]
@@ -286,7 +324,7 @@ fn loading_ends_when_it_shall() {
         left >= 0
     };
     let now_s = now().uptime_s;
-    let loaded = load(&mut &*file, &cache, 0, now_s, TTL_MAX_S, goes_on).unwrap();
+    let loaded = load(&mut &*file, &cache, 0, now_s, &SETTINGS, goes_on).unwrap();
     assert_eq!((loaded.taken, cache.len()), (10, 10));
 }
 
@@ -306,6 +344,7 @@ fn a_disk_that_is_full_is_an_error() {
     let full = save(
         &cache([answer("a.example", 300, 0, None)]),
         &head(),
+        &SETTINGS,
         &mut &mut room[..],
     );
     assert!(full.is_err());
@@ -325,7 +364,8 @@ proptest! {
         let expected = entries(&before).into_iter().filter(|octets| {
             let stored = Stored::unpack(octets, u32::from_be_bytes(*octets.first_chunk().unwrap()));
             let entry = stored.unwrap();
-            entry.entry().is_fresh(now().uptime_s + later_s) && entry.entry().ttl_s() <= TTL_MAX_S
+            is_of_use(&entry.entry(), now().uptime_s + later_s, &SETTINGS)
+                && entry.entry().ttl_s() <= TTL_MAX_S
         });
         prop_assert_eq!(entries(&after), expected.collect::<Vec<_>>());
     }

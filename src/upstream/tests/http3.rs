@@ -104,6 +104,7 @@ async fn http3_is_taken_where_it_is_offered() {
         assert_eq!(transport_of(&upstreams, name).await, Transport::Http3);
     }
     assert_eq!(over_http2.load(Ordering::SeqCst), 1);
+    assert_eq!(upstreams.status()[0].transport, Transport::Http3);
     assert_eq!(over_http3.load(Ordering::SeqCst), 1);
     // What is offered is remembered, so another network is no step back.
     upstreams.network_changed();
@@ -133,6 +134,7 @@ async fn where_no_udp_comes_through_http2_goes_on_and_http3_is_left_alone() {
     }
     assert_eq!(connections.load(Ordering::SeqCst), 4);
     assert_eq!(sources.lock().unwrap().len(), 1, "tried once");
+    assert_eq!(upstreams.status()[0].transport, Transport::Https);
     // Another network may let it through.
     upstreams.network_changed();
     assert_eq!(

@@ -3,6 +3,7 @@
 mod bootstrap;
 mod doh;
 mod early;
+mod ends;
 mod http3;
 mod network;
 mod plain;
