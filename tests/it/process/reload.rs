@@ -366,3 +366,44 @@ fn fifty_reloads_leave_nothing_behind() {
         "{memory_before} KiB, then {memory} KiB"
     );
 }
+
+#[test]
+fn listeners_that_come_and_go_leave_no_socket_behind() {
+    /// Connections to the upstream, of workers that had none at the start.
+    const FILES_MORE_MAX: usize = 4;
+    let lab = RunningLab::start();
+    let setup = Setup::new();
+    let upstream = lab.upstream(setup.path(), Transport::Tls);
+    let few = format!("{EVERYTHING}{upstream}");
+    let many = few.replace("[\"127.0.0.1:0\"]", "[\"127.0.0.1:0\", \"127.0.0.1:0\"]");
+    setup.write("truename.toml", &few);
+    let truename = setup.start();
+    let ca = truename.setup.run(&["cert", "export"]).succeeded();
+    let mut told = truename.out.count("listening ");
+    let mut turn = || {
+        truename.setup.write("truename.toml", &many);
+        truename.reload(READ_AGAIN);
+        told += Transport::ALL.len();
+        wait_until("the new listeners to be told", || {
+            truename.out.count("listening ") == told
+        });
+        let lines = truename.out.all();
+        for transport in [Transport::Tls, Transport::Quic, Transport::Http3] {
+            let part = format!("listening {} ", transport.label());
+            let line = lines.iter().rev().find_map(|line| line.strip_prefix(&part));
+            let server: SocketAddr = line.unwrap().parse().unwrap();
+            let ask = Ask::new("www.secure.com", "A");
+            let answered = block_on(ask.over(transport, server, &ca, "localhost"));
+            assert_eq!(answered.unwrap().rcode, NOERROR, "{transport:?}");
+        }
+        truename.setup.write("truename.toml", &few);
+        truename.reload(READ_AGAIN);
+    };
+    let files_at_start = held(&truename).0;
+    for _ in 0..20 {
+        turn();
+    }
+    wait_until("sockets to be closed", || {
+        held(&truename).0 <= files_at_start + FILES_MORE_MAX
+    });
+}
