@@ -145,6 +145,7 @@ pub(crate) fn entry(octets: &[u8]) {
         ttl_s,
         secure: flags & 1 != 0,
         signed_s: ttl_s,
+        ends: false,
         failure: (flags & 2 != 0).then_some(failure),
         extended_error: (flags & 4 != 0).then_some((u16::from(failure), &*text)),
         with_dnssec: &with_dnssec,

@@ -302,8 +302,13 @@ pub(super) async fn keep(
     loop {
         tokio::select! {
             Ok(()) = parts.settings.changed() => {
-                current = Arc::clone(&parts.settings.borrow_and_update());
-                keeper.apply(&current, &seeds.borrow_and_update());
+                let new = Arc::clone(&parts.settings.borrow_and_update());
+                let differs = new.dnssec != current.dnssec;
+                current = new;
+                // Applying writes the state file.
+                if differs {
+                    keeper.apply(&current, &seeds.borrow_and_update());
+                }
             }
             Ok(()) = seeds.changed() => keeper.apply(&current, &seeds.borrow_and_update()),
             () = sleep(keeper.wait()) => {

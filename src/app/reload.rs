@@ -81,7 +81,7 @@ impl Running<'_> {
         let share = self.descriptors.share(&settings);
         let upstreams = changes
             .contains(&Change::Upstreams)
-            .then(|| self.make_upstreams(&settings))
+            .then(|| self.make_upstreams(&settings, share))
             .transpose()?;
         let closed: Vec<Place> = changes.iter().filter_map(Change::closes).collect();
         let places: Vec<Place> = changes.iter().filter_map(Change::opens).collect();

@@ -14,7 +14,7 @@ use super::{
     anchors::Seeds,
     cache_file::CacheFile,
     certificate::Keeper,
-    descriptors::Descriptors,
+    descriptors::{Descriptors, Share},
     files::Files,
     log::Log,
     receipt,
@@ -129,7 +129,8 @@ impl Running<'_> {
             return;
         }
         let made = read.and_then(|()| {
-            let made = self.make_upstreams(&settings);
+            let share = self.descriptors.share(&settings);
+            let made = self.make_upstreams(&settings, share);
             made.map_err(|error| error.to_string())
         });
         match made {
@@ -176,8 +177,11 @@ impl Running<'_> {
     }
 
     /// Upstreams for these settings, which take over what they share with those in use.
-    pub(super) fn make_upstreams(&self, settings: &Settings) -> Result<Upstreams, SetupError> {
-        let share = self.descriptors.share(settings);
+    pub(super) fn make_upstreams(
+        &self,
+        settings: &Settings,
+        share: Share,
+    ) -> Result<Upstreams, SetupError> {
         let upstreams = self.upstreams.borrow().renewed(&settings.upstream)?;
         Ok(upstreams.with_udp_sockets_max(share.udp_sockets_max))
     }

@@ -203,7 +203,115 @@ impl Restarts {
 
 #[cfg(test)]
 mod tests {
+    use std::{net::SocketAddr, path::Path, thread};
+
     use super::*;
+    use crate::{
+        access::{self, Access},
+        app::network::Seen,
+        cache,
+        config::{self, Options, Surroundings},
+        listener::{self, Place},
+        reply, resolver,
+        upstream::Upstreams,
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Two workers for one address of plain DNS; nobody is asked anything.
+    fn workers() -> (Workers, Bound) {
+        let text = "[listen]\ndns = [\"127.0.0.1:0\"]\ndot = []\ndoh = []\ndoq = []\n\
+                    [[upstream]]\nurl = \"udp://127.0.0.1:1\"\n";
+        let (surroundings, options) = (Surroundings::default(), Options::default());
+        let settings = config::parse(text, None::<&Path>, &surroundings, &options).unwrap();
+        let bound = listener::bind(&settings.listen, 2).unwrap();
+        let resolver = resolver::Shared::new(
+            cache::Settings::default(),
+            Access::new(access::Settings::default()),
+            reply::Settings::new(settings.listen.idle),
+            None,
+        );
+        let listeners = listener::Shared::new(settings.listen.clone(), None);
+        let upstreams = Upstreams::new(&settings.upstream).unwrap();
+        let (commands, _) = mpsc::channel(1);
+        let parts = Parts {
+            resolver: Arc::new(resolver),
+            listeners: Arc::new(listeners),
+            settings: watch::channel(Arc::new(settings)).1,
+            upstreams: watch::channel(Arc::new(upstreams)).1,
+            listening: watch::channel(Vec::new()).1,
+            network: watch::channel(Seen::default()).1,
+            last_reload: watch::channel(None).1,
+            commands,
+        };
+        let (probe, _) = oneshot::channel();
+        let workers = Workers::start(2, &bound, parts, probe).unwrap();
+        (workers, bound)
+    }
+
+    async fn within<T>(ends: impl Future<Output = T>) -> T {
+        tokio::time::timeout(PATIENCE, ends).await.unwrap()
+    }
+
+    fn wait_for_answers(workers: &Workers, silent: &[usize]) {
+        workers.beat();
+        let start = clock::instant();
+        while workers.silent() != silent {
+            assert!(start.elapsed() < PATIENCE, "{:?}", workers.silent());
+            thread::yield_now();
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_hangs_does_not_answer_and_the_others_do() {
+        let (mut workers, _bound) = workers();
+        wait_for_answers(&workers, &[]);
+        // A worker whose loop does not turn.
+        let (orders, _ordered) = mpsc::channel(1);
+        workers.each.push(Worker {
+            thread: thread::spawn(|| {}),
+            orders,
+            answered: Arc::default(),
+        });
+        wait_for_answers(&workers, &[2]);
+        wait_for_answers(&workers, &[2]);
+        workers.each.pop();
+        within(workers.stop()).await;
+        workers.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_ended_is_replaced_and_serves_the_same_sockets() {
+        let (mut workers, bound) = workers();
+        let nowhere: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let broken = Order {
+            close: Vec::new(),
+            open: vec![listener::ListenerSockets::broken(Place {
+                protocol: listener::Protocol::Dns,
+                address: nowhere,
+                number: 0,
+            })],
+        };
+        workers.order([broken, Order::default()]);
+        assert_eq!(within(workers.ended()).await, 0);
+        workers.replace(0, &bound).unwrap();
+        wait_for_answers(&workers, &[]);
+        // Asked often enough that the kernel gives each of the two some of it.
+        let server = bound.addresses()[0].1;
+        for _ in 0..50 {
+            let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            // Of class CH: answered without anybody else.
+            let mut query = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            query.extend(b"\x07version\x06server\0\0\x10\0\x03");
+            client.send_to(&query, server).unwrap();
+            let mut reply = [0; 512];
+            let length = client.recv(&mut reply).unwrap();
+            assert!(length >= 12 && reply[..2] == [0, 7]);
+        }
+        within(workers.stop()).await;
+        workers.join().unwrap();
+    }
 
     #[test]
     fn a_few_ends_are_mended_and_a_series_is_not() {

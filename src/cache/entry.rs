@@ -22,8 +22,8 @@ const FLAG_SECURE: u8 = 0x01;
 const FLAG_TWO_FORMS: u8 = 0x02;
 const FLAG_FAILURE: u8 = 0x04;
 const FLAG_EDE: u8 = 0x08;
-/// A refresh showed that the answer must not outlive its time.
-const FLAG_DENOUNCED: u8 = 0x10;
+/// It must not be given out beyond its time.
+const FLAG_ENDS: u8 = 0x10;
 /// Somebody has seen to it that it is replaced before its time is over.
 const FLAG_CLAIMED: u8 = 0x20;
 /// Set by the cache when the entry is read; cleared when eviction passes it.
@@ -32,7 +32,7 @@ const FLAGS_ALL: u8 = FLAG_SECURE
     | FLAG_TWO_FORMS
     | FLAG_FAILURE
     | FLAG_EDE
-    | FLAG_DENOUNCED
+    | FLAG_ENDS
     | FLAG_CLAIMED
     | FLAG_VISITED;
 
@@ -59,6 +59,8 @@ pub struct Fill<'a> {
     /// For how long the signatures that prove it are valid still, seconds; at least `ttl_s`.
     /// Without meaning when it is not secure.
     pub signed_s: u32,
+    /// Whether it must not be given out beyond its time, even in want of a fresh answer.
+    pub ends: bool,
     /// Whether this is a failure to resolve (RFC 9520), not an answer; and how many there were in a
     /// row, this one included, that were the name's own.
     pub failure: Option<u8>,
@@ -126,6 +128,7 @@ impl Stored {
             (FLAG_TWO_FORMS, two_forms),
             (FLAG_FAILURE, fill.failure.is_some()),
             (FLAG_EDE, fill.extended_error.is_some()),
+            (FLAG_ENDS, fill.ends),
         ] {
             if set {
                 flags |= flag;
@@ -216,7 +219,7 @@ impl Stored {
 
     /// Takes note that the answer must not be given out once it has expired.
     pub(super) fn denounce(&mut self) {
-        self.mark(FLAG_DENOUNCED);
+        self.mark(FLAG_ENDS);
     }
 
     fn mark(&mut self, flag: u8) {
@@ -296,7 +299,7 @@ impl<'a> Entry<'a> {
     /// out in want of a fresh one (RFC 8767).
     #[must_use]
     pub fn is_stale(&self, now_s: u32, serve_stale_s: u32) -> bool {
-        !self.has(FLAG_FAILURE | FLAG_DENOUNCED)
+        !self.has(FLAG_FAILURE | FLAG_ENDS)
             && !self.is_fresh(now_s)
             && self.age_s(now_s) < self.ttl_s().saturating_add(serve_stale_s)
     }

@@ -40,11 +40,11 @@ fn help_and_version_are_output_and_mistakes_are_not() {
 fn each_problem_of_a_file_is_one_line() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("bad.toml");
-    fs::write(&file, "[cache]\nsize = \"32 megs\"\nprefetch = true\n").unwrap();
+    fs::write(&file, "[cache]\nsize = \"32 megs\"\nprefetch = 1\n").unwrap();
     let path = file.to_str().unwrap();
     let expected = format!(
         "truename: {path}:2:8: `cache.size`: \"32 megs\" is not a size; write it as \"32MiB\"\n\
-         truename: {path}:3:12: `cache.prefetch`: not built yet; remove the key or write false\n"
+         truename: {path}:3:12: `cache.prefetch`: is a number, but must be true or false, without quotes\n"
     );
     for arguments in [
         &["check", "--config", path][..],

@@ -169,6 +169,20 @@ pub struct ListenerSockets {
     pub(super) streams: Vec<(Transport, TcpListener)>,
 }
 
+#[cfg(test)]
+impl ListenerSockets {
+    /// What is no socket at all, so that serving it fails.
+    pub(crate) fn broken(place: Place) -> Self {
+        let file = std::fs::File::open("/dev/null").expect("every machine has one");
+        let socket = UdpSocket::from(std::os::fd::OwnedFd::from(file));
+        Self {
+            place,
+            datagrams: vec![(Transport::Udp, socket)],
+            streams: Vec::new(),
+        }
+    }
+}
+
 /// A listener that is open: the sockets of all workers. They are kept while workers serve copies,
 /// so that a worker that is started anew finds what waits for it.
 #[derive(Debug)]

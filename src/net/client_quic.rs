@@ -9,7 +9,7 @@ use std::{
 
 use quinn::{
     ClientConfig, ConnectError, Connection, ConnectionError, Endpoint, IdleTimeout,
-    TransportConfig, VarInt, crypto::rustls::QuicClientConfig,
+    TransportConfig, VarInt, ZeroRttAccepted, crypto::rustls::QuicClientConfig,
 };
 use rustls::pki_types::ServerName;
 use thiserror::Error;
@@ -68,7 +68,12 @@ pub const fn idle() -> Duration {
 }
 
 /// Connects to `address` from a fresh socket, so that every connection has a port of its own, and
-/// finishes the handshake.
+/// finishes the handshake; with `early_data` and a session to resume, the handshake is still under
+/// way, and what is sent meanwhile goes as 0-RTT (RFC 9001, section 4.6). The second value then
+/// comes true when it was taken, false when it was refused or the connection failed.
+///
+/// Early data is encrypted for whoever holds the keys of the session, whose certificate was
+/// verified when it began. It can be replayed, so it must be nothing but queries.
 ///
 /// # Errors
 /// When there is no socket, or the handshake fails.
@@ -76,15 +81,23 @@ pub async fn connect(
     address: SocketAddr,
     server_name: &ServerName<'static>,
     config: &ClientConfig,
-) -> Result<Connection, QuicConnectError> {
+    early_data: bool,
+) -> Result<(Connection, Option<ZeroRttAccepted>), QuicConnectError> {
     let local: SocketAddr = match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let endpoint = Endpoint::client(local)?;
-    endpoint
-        .connect_with(config.clone(), address, &server_name.to_str())?
-        .await
+    let mut connecting = endpoint.connect_with(config.clone(), address, &server_name.to_str())?;
+    if early_data {
+        match connecting.into_0rtt() {
+            Ok((connection, accepted)) => return Ok((connection, Some(accepted))),
+            Err(without) => connecting = without,
+        }
+    }
+    let connected = connecting.await;
+    connected
+        .map(|connection| (connection, None))
         .map_err(|error| QuicConnectError::Handshake(explain(&error)))
 }
 

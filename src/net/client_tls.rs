@@ -87,7 +87,10 @@ pub fn client_config(
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    // Sessions belong to this configuration, so one that was begun under other roots or pins is
+    // never resumed. Whether early data is sent is said with each connection.
     config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+    config.enable_early_data = true;
     Ok(config)
 }
 

@@ -47,6 +47,7 @@ fn stored(count: u16, secure: bool, stored_s: u32) -> Stored {
         ttl_s: 300,
         secure,
         signed_s: 0,
+        ends: false,
         failure: None,
         extended_error: None,
         with_dnssec: &records,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    dnssec::{self, Judged, Security, Verdict},
+    dnssec::{self, Judged, Security, Verdict, Why},
     reply::{ExtendedError, Failure},
     upstream::Exchange,
     wire::{Name, Question, Record, rcode, rtype},
@@ -47,6 +47,8 @@ pub(super) struct Found {
     pub(super) ttl_cap_s: Option<u32>,
     /// For how many seconds the signatures that prove it are valid.
     pub(super) signed_s: Option<u32>,
+    /// Whether it must not be given out beyond its time: what it rests on ends for good.
+    pub(super) ends: bool,
     /// What a client may want to know about an answer that is not secure.
     pub(super) extended_error: Option<ExtendedError>,
 }
@@ -230,6 +232,10 @@ impl<U: Exchange> Driver<U> {
                 secure: verdict == Verdict::Secure,
                 ttl_cap_s: Some(ttl_cap_s),
                 signed_s: Some(signed_s),
+                // It would be judged once the anchor has ended (RFC 7646, section 2).
+                ends: verdict
+                    .reason()
+                    .is_some_and(|reason| reason.why == Why::NegativeTrustAnchor),
                 extended_error,
             },
         })
@@ -252,6 +258,7 @@ impl Found {
         self.secure &= link.secure;
         self.ttl_cap_s = shorter(self.ttl_cap_s, link.ttl_cap_s);
         self.signed_s = shorter(self.signed_s, link.signed_s);
+        self.ends |= link.ends;
         self.extended_error = self.extended_error.take().or(link.extended_error);
         debug_assert!(self.rcode != rcode::SERVFAIL, "a failure is an Err");
     }

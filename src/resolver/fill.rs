@@ -69,6 +69,7 @@ pub(super) fn pack(
         ttl_s,
         secure: found.secure,
         signed_s: found.signed_s.unwrap_or(0),
+        ends: found.ends,
         failure: None,
         extended_error: found
             .extended_error
@@ -115,6 +116,7 @@ pub(super) fn pack_failure(
         ttl_s,
         secure: false,
         signed_s: 0,
+        ends: true,
         failure: Some(count),
         extended_error: Some((error.code, &error.text)),
         with_dnssec: &nothing,

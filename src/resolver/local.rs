@@ -102,6 +102,7 @@ fn write(
         ttl_s: TTL_S,
         secure: false,
         signed_s: 0,
+        ends: false,
         failure: None,
         extended_error,
         with_dnssec: &records,

@@ -167,6 +167,7 @@ mod tests {
             ttl_s: 60,
             secure: true,
             signed_s: 600,
+            ends: false,
             failure: None,
             extended_error: None,
             with_dnssec: &records,

@@ -244,6 +244,22 @@ async fn an_alias_left_open_is_followed() {
 }
 
 #[tokio::test]
+async fn an_alias_to_a_special_use_name_is_answered_here() {
+    let script = Script::new();
+    let alias = cname("www.example.com", "printer.local");
+    script.says("www.example.com", 0, std::slice::from_ref(&alias), &[]);
+    let resolver = resolver(&script);
+    for _ in 0..2 {
+        let (reply, _) = ask(&resolver, &query("www.example.com")).await;
+        let reply = read(&reply);
+        assert_eq!(reply.rcode, rcode::NXDOMAIN);
+        assert_eq!(reply.answer, std::slice::from_ref(&alias));
+        assert_eq!(reply.authority.len(), 1);
+    }
+    assert_eq!(script.times_asked(), 1);
+}
+
+#[tokio::test]
 async fn circles_over_several_responses_end() {
     let script = Script::new();
     script.says("a.example", 0, &[cname("a.example", "b.example")], &[]);
@@ -410,4 +426,72 @@ async fn a_cache_hit_allocates_nothing() {
     });
     assert_eq!(counted.count_total, 0);
     assert_eq!(read(&out).answer.len(), 1);
+}
+
+thread_local! {
+    /// How far a test has moved the time, seconds.
+    static AHEAD_S: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+fn moved() -> Now {
+    Now::read().plus(Duration::from_secs(AHEAD_S.get().into()))
+}
+
+#[tokio::test]
+async fn names_that_end_together_are_no_storm() {
+    let script = Script::new();
+    let mut resolver = resolver(&script);
+    let shared = Arc::into_inner(resolver.shared).unwrap();
+    resolver.shared = Arc::new(shared.with_clock(moved));
+    let names: Vec<String> = (0..200).map(|i| format!("n{i}.example")).collect();
+    for name in &names {
+        script.says(name, 0, &[a(name, 60)], &[]);
+        for _ in 0..4 {
+            ask(&resolver, &query(name)).await;
+        }
+    }
+    assert_eq!(script.times_asked(), 200);
+    AHEAD_S.set(57);
+    for name in &names {
+        assert!(ask(&resolver, &query(name)).await.1);
+    }
+    let prefetches = resolver.shared.counters.prefetches.value();
+    // Fifty are saved up, and two hundred queries pay for ten more.
+    assert!((50..=60).contains(&prefetches), "{prefetches}");
+    let wanted = 200 + usize::try_from(prefetches).unwrap();
+    while script.times_asked() < wanted {
+        tokio::task::yield_now().await;
+    }
+    // A second look at them starts nothing more.
+    for name in &names {
+        assert!(ask(&resolver, &query(name)).await.1);
+    }
+    assert_eq!(resolver.shared.counters.prefetches.value(), prefetches);
+}
+
+#[tokio::test]
+async fn a_client_that_may_not_wait_gets_what_is_stale() {
+    let script = Script::new();
+    let mut resolver = resolver(&script);
+    let shared = Arc::into_inner(resolver.shared).unwrap();
+    resolver.shared = Arc::new(shared.with_clock(moved));
+    script.says("www.example.com", 0, &[a("www.example.com", 60)], &[]);
+    ask(&resolver, &query("www.example.com")).await;
+    AHEAD_S.set(60);
+    script.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let client = client("192.168.1.7:1");
+    let mut places = Vec::new();
+    for i in 0..200 {
+        let query = query(&format!("n{i}.example"));
+        match resolver.try_answer(&query, &client, &mut Vec::new()) {
+            Attempt::Pending(pending) => places.push(pending),
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut out = Vec::new();
+    let attempt = resolver.try_answer(&query("www.example.com"), &client, &mut out);
+    assert!(matches!(attempt, Attempt::Answered(Answer { ttl_s: 30 })));
+    assert_eq!(read(&out).answer, [a("www.example.com", 30)]);
+    assert_eq!(read(&out).extended_errors[0].0, 3);
+    assert_eq!(resolver.shared.counters.stale.value(), 1);
 }

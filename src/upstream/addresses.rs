@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use super::{Settings, bootstrap::Finder, error::Failure};
+use crate::wire::Name;
 
 /// The addresses of one upstream, shared by all workers.
 #[derive(Clone)]
@@ -20,6 +21,22 @@ impl Addresses {
         match self {
             Self::Fixed(addresses) => addresses.to_vec(),
             Self::Found(finder) => finder.current(),
+        }
+    }
+
+    /// No connection could be made to any of them: those of a host name are soon looked up again.
+    pub(super) fn doubt(&self) {
+        if let Self::Found(finder) = self {
+            finder.doubt();
+        }
+    }
+
+    /// Why a question for `name` cannot be put to this upstream: it is the host that is being looked
+    /// up.
+    pub(super) fn refuse(&self, name: &Name) -> Option<Failure> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Found(finder) => finder.refuse(name),
         }
     }
 

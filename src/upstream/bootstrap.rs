@@ -9,6 +9,8 @@
 //! that worked are better than none. A failure is never kept as an answer: who asks next tries
 //! again, after a pause that grows. Equal look-ups are one, whichever workers want them.
 
+mod state;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -29,15 +31,8 @@ use crate::{
     entropy,
     wire::{CLASS_IN, Name, Question, Response, rcode, rtype},
 };
+use state::{JITTER_STEPS, LIFE_MAX_S, LIFE_MIN_S, State, Want};
 
-/// Addresses are used for a minute at least: names of balanced services have TTLs of seconds, and
-/// connections outlive them anyway.
-const LIFE_MIN_S: u32 = 60;
-/// Addresses are looked up again after a day at the latest, whatever their TTL says.
-const LIFE_MAX_S: u32 = 86_400;
-/// When so many percent of its life are over, whoever wants an address has it looked up again
-/// behind.
-const REFRESH_AT_PERCENT: u32 = 80;
 /// How long one look-up may take: as long as a query of a client.
 const ATTEMPT_MAX: Duration = Duration::from_secs(4);
 /// How long a look-up is waited for when old addresses are there to fall back to.
@@ -45,10 +40,9 @@ const STALE_PATIENCE: Duration = Duration::from_millis(600);
 /// How long the addresses of one family wait for those of the other. RFC 8305, section 3, waits for
 /// 50 ms with each connection; here the outcome is kept.
 const OTHER_FAMILY: Duration = Duration::from_millis(300);
-/// The pause after a look-up that failed; each that follows doubles it ...
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-/// ... up to this, which is the longest that an upstream is missed after the network came back.
-const PAUSE_MAX: Duration = Duration::from_secs(16);
+/// What is added to the reason when a look-up failed and was asked of us meanwhile.
+const LOOP: &str = "; the same question came to truename meanwhile, which is a loop if those who \
+                    are asked for the addresses ask truename";
 /// News of another network are the same news for so long.
 const NETWORK_NEWS: Duration = Duration::from_secs(1);
 /// The most addresses taken of each family. More would not be tried within a client's patience.
@@ -178,6 +172,25 @@ impl Finder {
         }
     }
 
+    /// Nobody answers at the addresses that were given.
+    pub(super) fn doubt(&self) {
+        self.lock().doubt(&Now::read());
+    }
+
+    /// The failure of a question for the host itself, put to the upstream that is being looked up:
+    /// waiting for its own end it would only take time. Perhaps the look-up came back to us.
+    pub(super) fn refuse(&self, name: &Name) -> Option<Failure> {
+        if *name != self.host {
+            return None;
+        }
+        let mut state = self.lock();
+        if state.running.is_none() || !state.known().is_empty() {
+            return None;
+        }
+        state.came_back = true;
+        Some(self.failed("it is being looked up"))
+    }
+
     /// Looks the host up now, whatever is known, and says what came of it.
     pub(super) async fn look_up(self: &Arc<Self>) -> LookedUp {
         let mut outcome = self.begin(&mut self.lock());
@@ -208,6 +221,7 @@ impl Finder {
         }
         let (tell, outcome) = watch::channel(None);
         state.running = Some(outcome.clone());
+        state.came_back = false;
         let running = Running(Arc::clone(self));
         tokio::spawn(async move {
             let found = running.0.ask_both().await;
@@ -241,7 +255,10 @@ impl Finder {
                 }
                 Ok(addresses)
             }
-            Err(reason) => {
+            Err(mut reason) => {
+                if std::mem::take(&mut state.came_back) {
+                    reason.push_str(LOOP);
+                }
                 let failure = self.failed(&reason);
                 state.failed(failure.clone(), &now, entropy::below(JITTER_STEPS));
                 Err(failure)
@@ -314,12 +331,7 @@ impl Finder {
     /// Makes what was found as old as can be, and ends pauses.
     #[cfg(test)]
     pub(super) fn expire(&self) {
-        let mut state = self.lock();
-        state.end_pause();
-        if let Some(known) = &mut state.known {
-            known.found_at_s = 0;
-            known.life_s = 1;
-        }
+        self.lock().expire();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -403,174 +415,10 @@ fn address(rtype: u16, rdata: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// What is known of one host, and when it is to be looked up.
-#[derive(Default)]
-struct State {
-    known: Option<Known>,
-    /// The look-up that is under way.
-    running: Option<watch::Receiver<Outcome>>,
-    /// Look-ups that failed since the last that did not.
-    failures: u32,
-    /// The last failure, and when the pause after it ends.
-    failure: Option<Failure>,
-    pause_until: Option<Instant>,
-    /// When the network was seen to be another one.
-    network_since: Option<Instant>,
-}
-
-struct Known {
-    addresses: Vec<SocketAddr>,
-    found_at_s: u32,
-    life_s: u32,
-}
-
-/// What one who wants addresses has to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Want {
-    /// Use what is known; when nothing is, fail as the last look-up did.
-    Nothing,
-    /// Have the host looked up, and use what is known meanwhile.
-    Refresh,
-    /// Wait for a look-up.
-    Answer,
-}
-
-/// In how many steps chance lengthens a pause.
-const JITTER_STEPS: u32 = 1_000;
-
-impl State {
-    fn known(&self) -> &[SocketAddr] {
-        self.known.as_ref().map_or(&[], |known| &known.addresses)
-    }
-
-    fn want(&self, now: &Now) -> Want {
-        let age_percent = self.known.as_ref().map(|known| {
-            let age_s = u64::from(now.uptime_s.saturating_sub(known.found_at_s));
-            age_s * 100 / u64::from(known.life_s.max(1))
-        });
-        let is_pausing = self.pause_until.is_some_and(|until| now.instant < until);
-        match age_percent {
-            Some(percent) if percent < u64::from(REFRESH_AT_PERCENT) => Want::Nothing,
-            _ if is_pausing && self.running.is_none() => Want::Nothing,
-            Some(percent) if percent < 100 => Want::Refresh,
-            _ => Want::Answer,
-        }
-    }
-
-    /// Notes what was found; whether that is news.
-    fn found(&mut self, addresses: &[SocketAddr], ttl_s: u32, now: &Now) -> bool {
-        let same = |known: &Known| {
-            known.addresses.len() == addresses.len()
-                && addresses
-                    .iter()
-                    .all(|address| known.addresses.contains(address))
-        };
-        let changed = !self.known.as_ref().is_some_and(same);
-        self.known = Some(Known {
-            addresses: addresses.to_vec(),
-            found_at_s: now.uptime_s,
-            life_s: ttl_s.clamp(LIFE_MIN_S, LIFE_MAX_S),
-        });
-        self.end_pause();
-        self.failure = None;
-        changed
-    }
-
-    /// The next who asks may have the host looked up.
-    fn end_pause(&mut self) {
-        self.failures = 0;
-        self.pause_until = None;
-    }
-
-    /// Notes a failure. The pause is up to half as long again, by `chance` of [`JITTER_STEPS`], so
-    /// that hosts which failed together are not asked for together.
-    fn failed(&mut self, failure: Failure, now: &Now, chance: u32) {
-        let pause = 2_u32
-            .checked_pow(self.failures)
-            .map_or(PAUSE_MAX, |factor| PAUSE_MIN.saturating_mul(factor))
-            .min(PAUSE_MAX);
-        let jitter = pause.saturating_mul(chance) / (2 * JITTER_STEPS);
-        self.failures = self.failures.saturating_add(1);
-        self.failure = Some(failure);
-        self.pause_until = Some(now.instant + pause + jitter);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wire::Record;
-
-    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    fn failure() -> Failure {
-        Failure::LookUp {
-            host: "dns.example.".to_owned(),
-            reason: Arc::from("test"),
-        }
-    }
-
-    fn after(now: &Now, seconds: u64) -> Now {
-        now.plus(Duration::from_secs(seconds))
-    }
-
-    #[test]
-    fn addresses_are_refreshed_before_they_end_and_waited_for_afterwards() {
-        let now = Now::read();
-        let mut state = State::default();
-        assert_eq!(state.want(&now), Want::Answer);
-        assert!(state.found(&addresses(&["192.0.2.1:853"]), 100, &now));
-        for (age_s, want) in [
-            (0, Want::Nothing),
-            (79, Want::Nothing),
-            (80, Want::Refresh),
-            (99, Want::Refresh),
-            (100, Want::Answer),
-            (100_000, Want::Answer),
-        ] {
-            assert_eq!(state.want(&after(&now, age_s)), want, "{age_s}");
-        }
-        let later = after(&now, 90);
-        assert!(!state.found(&addresses(&["192.0.2.1:853"]), 100, &later));
-        assert_eq!(state.want(&after(&now, 120)), Want::Nothing);
-        assert!(state.found(&addresses(&["192.0.2.2:853"]), 100, &later));
-        assert_eq!(state.known(), addresses(&["192.0.2.2:853"]));
-    }
-
-    #[test]
-    fn lives_are_bounded() {
-        let now = Now::read();
-        let mut state = State::default();
-        state.found(&addresses(&["192.0.2.1:853"]), 0, &now);
-        assert_eq!(state.want(&after(&now, 47)), Want::Nothing);
-        assert_eq!(state.want(&after(&now, 48)), Want::Refresh);
-        state.found(&addresses(&["192.0.2.1:853"]), u32::MAX, &now);
-        assert_eq!(state.want(&after(&now, 86_400)), Want::Answer);
-    }
-
-    #[test]
-    fn old_addresses_outlive_failures_and_pauses_grow_without_end_of_tries() {
-        let now = Now::read();
-        let mut state = State::default();
-        state.found(&addresses(&["192.0.2.1:853"]), 60, &now);
-        let mut at = after(&now, 100);
-        for pause_s in [1, 2, 4, 8, 16, 16, 16] {
-            assert_eq!(state.want(&at), Want::Answer);
-            state.failed(failure(), &at, 0);
-            assert_eq!(state.want(&at), Want::Nothing);
-            assert_eq!(state.known(), addresses(&["192.0.2.1:853"]));
-            at = after(&at, pause_s);
-        }
-        for _ in 0..100 {
-            state.failed(failure(), &at, JITTER_STEPS - 1);
-        }
-        assert_eq!(state.want(&after(&at, 23)), Want::Nothing);
-        assert_eq!(state.want(&after(&at, 24)), Want::Answer);
-        state.found(&addresses(&["192.0.2.1:853"]), 60, &at);
-        assert!(state.failure.is_none() && state.pause_until.is_none());
-    }
 
     fn record(owner: &str, rtype: u16, ttl_s: u32, rdata: &[u8]) -> Record {
         Record {

@@ -182,6 +182,11 @@ impl Health {
         self.watched.load(Ordering::Relaxed) && self.lock().breaker.is_open()
     }
 
+    /// Somebody would ask it, were it up.
+    pub(super) fn wanted(&self, now: Instant) {
+        self.lock().wanted_at = Some(now);
+    }
+
     /// A question is put to it.
     pub(super) fn asked(&self) {
         let mut state = self.lock();

@@ -3,6 +3,8 @@
 //! Every query is a POST on a stream of its own. Only status 200 with the right media type counts;
 //! redirects are not followed, and bodies stop at what a DNS message can be.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
 use http::{HeaderMap, Request, StatusCode, Version, header};
@@ -15,8 +17,10 @@ use super::{
     error::Failure,
     life::Life,
     message::{self, PADDING_BLOCK_OCTETS, QUERY_CAPACITY_OCTETS, Received, UDP_PAYLOAD_OCTETS},
+    upgrade::Upgrade,
 };
 use crate::{
+    clock,
     net::doh,
     wire::{HEADER_OCTETS, MESSAGE_MAX_OCTETS, Question},
 };
@@ -37,6 +41,7 @@ pub(super) struct Https2 {
     ended: watch::Receiver<()>,
     target: Target,
     life: Life,
+    upgrade: Arc<Upgrade>,
 }
 
 /// The resource that answers queries, and its name.
@@ -49,8 +54,14 @@ pub(super) struct Target {
 }
 
 impl Https2 {
-    /// Starts HTTP/2 on a TLS connection that negotiated it.
-    pub(super) async fn start<S>(connection: S, target: Target, life: Life) -> Result<Self, String>
+    /// Starts HTTP/2 on a TLS connection that negotiated it. What its answers say of HTTP/3 goes
+    /// to `upgrade`.
+    pub(super) async fn start<S>(
+        connection: S,
+        target: Target,
+        life: Life,
+        upgrade: Arc<Upgrade>,
+    ) -> Result<Self, String>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -74,6 +85,7 @@ impl Https2 {
             ended,
             target,
             life,
+            upgrade,
         })
     }
 
@@ -96,6 +108,7 @@ impl Https2 {
         let (head, mut body) = response.await.map_err(lost)?.into_parts();
         self.life.mark_answer();
         check_head(head.status, &head.headers)?;
+        self.upgrade.learn(&head.headers, clock::instant());
         let mut answer = Vec::new();
         while let Some(chunk) = body.data().await {
             let chunk = chunk.map_err(lost)?;
@@ -141,6 +154,10 @@ pub(super) fn request(
 
 /// Refuses everything but 200 with a DNS message of a possible length.
 pub(super) fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), Failure> {
+    // Early data was not to this server's liking; a connection without any is (RFC 8470, section 5.2).
+    if status == StatusCode::TOO_EARLY {
+        return Err(Failure::Lost("refused as early data".to_owned()));
+    }
     if status != StatusCode::OK {
         return Err(Failure::Status(status.as_u16()));
     }

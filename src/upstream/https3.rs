@@ -11,6 +11,7 @@ use super::{
     message::Received,
 };
 use crate::{
+    handler::Transport,
     net::http3::{Connection, Opener},
     wire::{MESSAGE_MAX_OCTETS, Question},
 };
@@ -90,6 +91,9 @@ impl Https3 {
             }
         }
         let octets = https2::check_answer(&query, answer)?;
-        Ok(Received::aged(octets, https2::age_s(head.headers())))
+        Ok(Received {
+            transport: Some(Transport::Http3),
+            ..Received::aged(octets, https2::age_s(head.headers()))
+        })
     }
 }

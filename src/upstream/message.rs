@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use crate::wire::{HEADER_OCTETS, Question, rcode, rtype};
+use crate::{
+    handler::Transport,
+    wire::{HEADER_OCTETS, Question, rcode, rtype},
+};
 
 /// The UDP payload size we offer: it fits any IPv6 path unfragmented (DNS flag day 2020).
 pub(super) const UDP_PAYLOAD_OCTETS: u16 = 1232;
@@ -35,6 +38,8 @@ pub(super) struct Received {
     pub(super) age_s: u32,
     /// From the query's sending to the response, the time for connecting not included.
     pub(super) took: Duration,
+    /// How it travelled, if not as the upstream is written down.
+    pub(super) transport: Option<Transport>,
 }
 
 impl Received {
@@ -49,6 +54,7 @@ impl Received {
             octets,
             age_s,
             took: Duration::ZERO,
+            transport: None,
         }
     }
 }

@@ -17,9 +17,9 @@
 //! - `message`: the query's octets, and whether a response belongs to it.
 //! - `life`: what counts as a sign of life; `tries`: the budget of one question; `race`: a few
 //!   futures polled together.
-//! - `eyeballs`: in which order addresses are tried.
+//! - `eyeballs`: in which order addresses are tried; `upgrade`: when HTTP/3 is tried for HTTP/2.
 //!
-//! RFCs: 1035, 5452, 6891, 7766, 7830, 7858, 8310, 8305, 8467, 8484, 9250.
+//! RFCs: 1035, 5452, 6891, 7766, 7830, 7838, 7858, 8310, 8305, 8467, 8484, 9250.
 
 mod addresses;
 mod bootstrap;
@@ -50,6 +50,7 @@ mod strategy;
 mod stream;
 mod tries;
 mod udp;
+mod upgrade;
 mod url;
 mod walk;
 

@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     SILENT_AFTER,
     addresses::Addresses,
-    connection::{Connection, Dial},
+    connection::{Connection, Dial, May},
     error::Failure,
     eyeballs::{ADDRESS_STAGGER, Winner},
     life::Life,
@@ -46,6 +46,15 @@ const SUSPICIOUS_MAX: Duration = Duration::from_millis(1500);
 
 /// What all waiters of one connect are told.
 type Outcome = Option<Result<Arc<Connection>, Failure>>;
+
+/// How boldly to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    First,
+    /// On the safe side, for a query that boldness may have cost an answer: no early data, and
+    /// HTTP/2 where that is written down.
+    Again,
+}
 
 /// The connections to one upstream.
 #[derive(Clone)]
@@ -100,7 +109,7 @@ impl Pool {
         question: &Question,
         tries: &Tries,
     ) -> Result<Received, Failure> {
-        let (first, reused) = self.acquire(0).await?;
+        let (first, reused) = self.acquire(0, Attempt::First).await?;
         let heard = first.life.of_connection();
         let suspicious_after = suspicious_after(first.round_trip());
         let mut race = Race::new();
@@ -110,7 +119,11 @@ impl Pool {
             (Some(asked), outcome)
         });
         let mut may_repeat = true;
-        let mut watching = reused;
+        // Whether the first connection's own silence made us ask again.
+        let mut suspected = false;
+        // The youngest that is known not to do.
+        let mut lost = first.number;
+        let mut watching = reused || first.is_early();
         let mut network = self.0.network.subscribe();
         let suspicion = async {
             sleep(suspicious_after).await;
@@ -120,25 +133,40 @@ impl Pool {
         };
         tokio::pin!(suspicion);
         loop {
-            let repeat = tokio::select! {
+            let repeat: Option<Attempt> = tokio::select! {
                 biased;
                 Some((connection, outcome)) = race.next() => match outcome {
                     Ok(response) => {
                         let by_first = connection.is_some_and(|it| Arc::ptr_eq(&it, &first));
                         if !by_first && first.life.of_connection() == heard {
+                            if suspected {
+                                first.kept_silent();
+                            }
                             self.0.retire(&first);
                         }
                         return Ok(response);
                     }
                     Err(failure) => {
+                        // What has ended is not silent.
+                        suspected = false;
+                        let mut was_early = false;
+                        let mut attempt = Attempt::First;
                         if let (true, Some(connection)) = (failure.is_of_connection(), connection) {
+                            connection.lost();
                             self.0.retire(&connection);
+                            was_early = connection.is_early();
+                            if was_early || connection.is_upgraded() {
+                                attempt = Attempt::Again;
+                            }
+                            lost = lost.max(connection.number);
                         }
-                        let again = may_repeat && failure.is_of_connection() && tries.take();
+                        let again = (may_repeat || was_early)
+                            && failure.is_of_connection()
+                            && tries.take();
                         if !again && race.is_empty() {
                             return Err(failure);
                         }
-                        again
+                        again.then_some(attempt)
                     }
                 },
                 () = &mut suspicion, if watching => {
@@ -147,18 +175,20 @@ impl Pool {
                     if suspect {
                         self.0.make_room(&first);
                     }
-                    suspect
+                    suspected = suspect;
+                    suspect.then_some(Attempt::Again)
                 }
                 Ok(()) = network.changed() => {
                     watching = false;
-                    tries.take()
+                    suspected = false;
+                    tries.take().then_some(Attempt::First)
                 }
             };
-            if repeat {
+            if let Some(attempt) = repeat {
                 may_repeat = false;
-                let number = first.number;
+                let number = lost;
                 race.start(async move {
-                    match self.acquire(number).await {
+                    match self.acquire(number, attempt).await {
                         Ok((fresh, _)) => {
                             let outcome = fresh.exchange(question).await;
                             (Some(fresh), outcome)
@@ -175,15 +205,25 @@ impl Pool {
     pub(super) fn network_changed(&self) {
         self.0.winner.forget();
         self.0.addresses.network_changed();
+        self.0.dial.network_changed();
+        self.lose_connections();
+        self.0.network.send_replace(());
+    }
+
+    /// Takes all connections out of use.
+    pub(super) fn lose_connections(&self) {
         let old = std::mem::take(&mut self.0.lock().connections);
         // Their ends may wake others; not under the lock.
         drop(old);
-        self.0.network.send_replace(());
     }
 
     /// A connection younger than `number` with room for one more exchange, and whether it was kept
     /// from earlier.
-    async fn acquire(&self, number: u64) -> Result<(Arc<Connection>, bool), Failure> {
+    async fn acquire(
+        &self,
+        number: u64,
+        attempt: Attempt,
+    ) -> Result<(Arc<Connection>, bool), Failure> {
         let mut withdrawn = false;
         loop {
             let mut outcome = {
@@ -205,7 +245,7 @@ impl Pool {
                         return Err(Failure::Busy);
                     }
                     None => {
-                        let outcome = self.connect();
+                        let outcome = self.connect(attempt);
                         state.connecting = Some(outcome.clone());
                         outcome
                     }
@@ -231,12 +271,12 @@ impl Pool {
 
     /// Connects in a task of its own, so that a query that is withdrawn does not take with it what
     /// others wait for.
-    fn connect(&self) -> watch::Receiver<Outcome> {
+    fn connect(&self, attempt: Attempt) -> watch::Receiver<Outcome> {
         let (tell, outcome) = watch::channel(None);
         let shared = Arc::clone(&self.0);
         let connecting = Connecting(Arc::clone(&self.0));
         tokio::spawn(async move {
-            let result = shared.connect_here().await;
+            let result = shared.connect_here(attempt).await;
             if let Ok(connection) = &result {
                 // The youngest first: it is the one on the present network.
                 let connection = Arc::clone(connection);
@@ -287,31 +327,40 @@ impl Shared {
     }
 
     /// Connects on the present network: when that changes meanwhile, what was begun is of no use.
-    async fn connect_here(&self) -> Result<Arc<Connection>, Failure> {
+    async fn connect_here(&self, attempt: Attempt) -> Result<Arc<Connection>, Failure> {
         let mut network = self.network.subscribe();
         loop {
             tokio::select! {
                 biased;
                 Ok(()) = network.changed() => {}
-                result = self.connect() => return result,
+                result = self.connect(attempt) => return result,
             }
         }
     }
 
-    async fn connect(&self) -> Result<Arc<Connection>, Failure> {
+    async fn connect(&self, attempt: Attempt) -> Result<Arc<Connection>, Failure> {
         let addresses = self.addresses.resolve().await?;
         let order = self.winner.order(&addresses);
         let outcome = race::staggered(order, ADDRESS_STAGGER, |address| async move {
             let life = self.life.connection();
-            let kind = self.dial.connect(address, life.clone()).await?;
-            Ok((address, life, kind))
+            let may = May {
+                // Nothing is heard before the handshake's end, so the address must be a good one.
+                early_data: attempt == Attempt::First && self.winner.is(address),
+                upgrade: attempt == Attempt::First,
+            };
+            let made = self.dial.connect(address, life.clone(), may).await?;
+            Ok((address, life, made))
         })
         .await;
-        let (address, life, kind) =
-            outcome.unwrap_or_else(|| Err(Failure::Lost("there is no address".to_owned())))?;
+        let outcome =
+            outcome.unwrap_or_else(|| Err(Failure::Lost("there is no address".to_owned())));
+        if outcome.is_err() {
+            self.addresses.doubt();
+        }
+        let (address, life, made) = outcome?;
         self.winner.set(address);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(Connection::new(number, life, kind)))
+        Ok(Arc::new(Connection::new(number, life, made)))
     }
 }
 
@@ -382,12 +431,12 @@ mod tests {
         let pool = Pool::new(vec![address].into(), Dial::Tcp, Life::default());
         let first = runtime();
         first.block_on(async {
-            let outcome = pool.connect();
+            let outcome = pool.connect(Attempt::First);
             pool.0.lock().connecting = Some(outcome);
         });
         // Takes the task with it before it had a turn.
         drop(first);
-        let acquired = second.block_on(pool.acquire(0));
+        let acquired = second.block_on(pool.acquire(0, Attempt::First));
         assert!(acquired.is_ok());
         assert!(pool.0.lock().connecting.is_none());
     }

@@ -51,6 +51,15 @@ impl Profile {
         })
     }
 
+    /// How queries travel at present: over HTTP/3 where HTTP/2 is written down and HTTP/3 works.
+    pub(super) fn transport_now(&self) -> Transport {
+        if self.dial.is_upgraded() {
+            Transport::Http3
+        } else {
+            self.transport
+        }
+    }
+
     /// Whether this is the profile of the upstream that `settings` describe, one of `all`. The weight
     /// is not of the upstream but of the choice.
     pub(super) fn is_of(&self, settings: &UpstreamSettings, all: &Settings) -> bool {
@@ -104,6 +113,9 @@ impl Upstream {
         question: &Question,
         tries: &Tries,
     ) -> Result<Timed, ExchangeError> {
+        if let Some(failure) = self.profile.addresses.refuse(&question.name) {
+            return Err(self.error(failure));
+        }
         self.health().asked();
         let received = match &self.way {
             Way::Datagrams(udp) => udp.exchange(question, tries).await,
@@ -114,12 +126,13 @@ impl Upstream {
                 octets,
                 age_s,
                 took,
+                transport,
             }) => {
                 let exchanged = Exchanged {
                     octets,
                     age_s,
                     upstream: Arc::clone(self.name()),
-                    transport: self.profile.transport,
+                    transport: transport.unwrap_or(self.profile.transport),
                 };
                 Ok((exchanged, took))
             }
@@ -132,6 +145,14 @@ impl Upstream {
         match &self.way {
             Way::Datagrams(udp) => udp.network_changed(),
             Way::Connections(pool) => pool.network_changed(),
+        }
+    }
+
+    /// Takes all connections out of use, as if each had been idle for long.
+    #[cfg(test)]
+    pub(super) fn lose_connections(&self) {
+        if let Way::Connections(pool) = &self.way {
+            pool.lose_connections();
         }
     }
 

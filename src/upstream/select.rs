@@ -378,6 +378,14 @@ impl Upstreams {
         self.retry_now();
     }
 
+    /// Takes all connections out of use, as if each had been idle for long.
+    #[cfg(test)]
+    pub(super) fn lose_connections(&self) {
+        for upstream in &self.0.upstreams {
+            upstream.lose_connections();
+        }
+    }
+
     /// Treats a sleep of this machine as a change of its network. Each exchange looks by itself,
     /// so that the first one after a sleep does not wait for somebody to notice.
     pub fn look_for_sleep(&self) {
@@ -404,11 +412,15 @@ impl Exchange for Upstreams {
     }
 
     fn is_down(&self, question: &Question) -> bool {
-        let mut places = self.0.shared.routes.of(question).places.iter();
-        places.all(|place| {
-            let profile = self.0.profile(*place);
-            profile.is_none_or(|profile| profile.health.is_down())
-        })
+        let places = &self.0.shared.routes.of(question).places;
+        let profiles = || places.iter().filter_map(|place| self.0.profile(*place));
+        let is_down = profiles().all(|profile| profile.health.is_down());
+        if is_down {
+            // Whoever learns this will not ask, so the probes must know that they are wanted.
+            let now = clock::instant();
+            profiles().for_each(|profile| profile.health.wanted(now));
+        }
+        is_down
     }
 
     async fn exchange(

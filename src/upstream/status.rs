@@ -13,7 +13,7 @@ use crate::handler::Transport;
 pub struct Status {
     /// Its name.
     pub name: Arc<str>,
-    /// How it is reached.
+    /// How it is reached at present.
     pub transport: Transport,
     /// Whether it is asked.
     pub state: State,
@@ -62,7 +62,7 @@ impl Profile {
         let report = self.health.report(now);
         Status {
             name: Arc::clone(&self.name),
-            transport: self.transport,
+            transport: self.transport_now(),
             state: match report.standing {
                 Standing::Good | Standing::Avoided => State::Up,
                 Standing::Incomplete => State::Incomplete,

@@ -116,14 +116,21 @@ impl<'a> Walk<'a> {
                     if let Some(response) = self.take(outcome) {
                         return Ok(response);
                     }
-                    if !self.start_next() && self.race.is_empty() {
+                    if self.is_worth_the_next() {
+                        self.start_next();
+                    }
+                    if self.race.is_empty() {
                         return self.best();
                     }
                     look_at = self.next_look(clock::instant());
                 }
                 Some(()) = self.downs.next() => {
                     if self.waits_in_vain() {
-                        self.start_next();
+                        if self.is_next_well() {
+                            self.start_next();
+                        } else if !self.refused.is_empty() {
+                            return self.best();
+                        }
                     }
                     look_at = self.next_look(clock::instant());
                 }
@@ -148,6 +155,13 @@ impl<'a> Walk<'a> {
         self.rest.as_slice().first()
     }
 
+    /// Whether the next may better what there is. One that is known to be down is tried when there
+    /// is nothing, and not waited for when a live one has said that it has no answer.
+    fn is_worth_the_next(&self) -> bool {
+        let is_down = |next: &Chosen<'_>| next.facts.standing == Standing::Down;
+        self.refused.is_empty() || !self.next().is_some_and(is_down)
+    }
+
     /// Puts the question to the next upstream, if there is one and the tries allow.
     fn start_next(&mut self) -> bool {
         if self.next().is_none() || !self.tries.take() {
@@ -169,15 +183,19 @@ impl<'a> Walk<'a> {
         self.next().is_some() && self.tries.are_left() && self.set.budget().take()
     }
 
-    /// Whether all that are asked are down by now while the next is not, so that waiting is vain.
+    /// Whether all that are asked are down by now.
     fn waits_in_vain(&self) -> bool {
         let now = clock::instant();
-        let standing = |upstream: &Upstream| upstream.health().facts(now).standing;
         let mut asked = self.asked.iter();
-        asked.all(|asked| standing(asked.upstream) == Standing::Down)
-            && self
-                .next()
-                .is_some_and(|next| standing(next.upstream) < Standing::Suspected)
+        asked.all(|asked| asked.upstream.health().facts(now).standing == Standing::Down)
+    }
+
+    /// Whether there is a next and nothing is held against it by now.
+    fn is_next_well(&self) -> bool {
+        let now = clock::instant();
+        let standing = |next: &Chosen<'_>| next.upstream.health().facts(now).standing;
+        self.next()
+            .is_some_and(|next| standing(next) < Standing::Suspected)
     }
 
     /// When something may be to be done next.

@@ -13,6 +13,7 @@ mod lab;
 mod attacks;
 mod house;
 mod interop;
+mod life;
 mod process;
 mod readme;
 mod scenarios;

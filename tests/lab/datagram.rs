@@ -17,6 +17,9 @@ pub(super) async fn serve(socket: UdpSocket, service: Arc<Service>) {
             // An ICMP error of an earlier reply; the socket is fine.
             continue;
         };
+        if service.faults.has_vanished() || service.faults.is_crashing() {
+            continue;
+        }
         let arrival = Arrival {
             transport: Transport::Udp,
             peer,

@@ -6,6 +6,7 @@ use super::message::{Query, Record, Response};
 use super::name::Name;
 use super::rdata::{rtype, type_number};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -157,6 +158,8 @@ pub struct FaultSet {
     pub http_location: Option<String>,
     /// This `content-type` instead of `application/dns-message`.
     pub http_type: Option<String>,
+    /// This `alt-svc`, with which an upstream offers HTTP/3 (RFC 7838).
+    pub http_alt_svc: Option<String>,
     /// A body of so many octets.
     pub http_body_octets: Option<usize>,
 }
@@ -207,6 +210,8 @@ pub struct Faults {
     sets: [Mutex<FaultSet>; 6],
     overrides: Mutex<HashMap<(Name, u16), Override>>,
     identity: Mutex<Identity>,
+    vanished: AtomicBool,
+    crashing: AtomicBool,
     /// Deals out losses evenly and the same way each time.
     dice: Mutex<u64>,
 }
@@ -229,6 +234,27 @@ impl Faults {
         self.everywhere(|set| *set = FaultSet::default());
         self.overrides.lock().expect("not poisoned").clear();
         self.show(Identity::Right);
+        self.vanish(false);
+        self.crash(false);
+    }
+
+    /// Takes the host off the network without a word, or brings it back: nothing is read from or
+    /// written to any socket, connections that stand included; what TCP was given waits.
+    pub fn vanish(&self, gone: bool) {
+        self.vanished.store(gone, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_vanished(&self) -> bool {
+        self.vanished.load(Ordering::Relaxed)
+    }
+
+    /// Whether connections end with a reset, and QUIC without a word, when the lab is closed.
+    pub fn crash(&self, crashing: bool) {
+        self.crashing.store(crashing, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_crashing(&self) -> bool {
+        self.crashing.load(Ordering::Relaxed)
     }
 
     /// Answers one name and type otherwise than the zones say, over every transport.

@@ -1,6 +1,7 @@
 //! The lab's DoH upstream over TLS (RFC 8484): HTTP/2 by `h2` itself, so that streams and
 //! connections can end badly, and HTTP/1.1 by hyper. What HTTP/3 shares with them is here too.
 
+use super::host::Stream;
 use super::respond::{Arrival, Plan, Service};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -13,7 +14,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -42,7 +42,7 @@ pub(super) struct Reply {
 /// Serves one TLS connection, whichever version of HTTP it speaks.
 pub(super) async fn serve(
     acceptor: TlsAcceptor,
-    stream: TcpStream,
+    stream: Stream,
     service: Arc<Service>,
     arrival: Arrival,
 ) {
@@ -56,7 +56,7 @@ pub(super) async fn serve(
     }
 }
 
-async fn serve_h2(stream: TlsStream<TcpStream>, service: Arc<Service>, arrival: Arrival) {
+async fn serve_h2(stream: TlsStream<Stream>, service: Arc<Service>, arrival: Arrival) {
     let Ok(mut connection) = h2::server::handshake(stream).await else {
         return;
     };
@@ -139,7 +139,7 @@ async fn answer_h2(
     }
 }
 
-async fn serve_h1(stream: TlsStream<TcpStream>, service: Arc<Service>, arrival: Arrival) {
+async fn serve_h1(stream: TlsStream<Stream>, service: Arc<Service>, arrival: Arrival) {
     let handler = service_fn(|request: Request<Incoming>| {
         let service = service.clone();
         async move {
@@ -238,6 +238,9 @@ pub(super) fn reply(
         .header(header::CONTENT_LENGTH, body.len());
     if let Some(location) = &faults.http_location {
         head = head.header(header::LOCATION, location);
+    }
+    if let Some(offer) = &faults.http_alt_svc {
+        head = head.header(header::ALT_SVC, offer);
     }
     Reply {
         wait,

@@ -15,6 +15,7 @@
 //!   zone, universe      built and linked
 //! message, answer       a query in, an honest response out
 //! faults, record        what goes wrong, what was seen
+//!   host                the host's own end: gone without a word, or with resets
 //!   attacks             lies that others have believed
 //!   respond             the plan for one query
 //! datagram stream http quic   carry the plans out; tls, testca: certificates
@@ -42,6 +43,7 @@ pub mod attacks;
 mod datagram;
 pub mod expectations;
 pub mod faults;
+mod host;
 pub mod http;
 pub mod message;
 pub mod name;
@@ -70,8 +72,8 @@ use quinn::Endpoint;
 use quinn::crypto::rustls::QuicServerConfig;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
@@ -108,6 +110,8 @@ pub struct LabOptions {
     pub ports: Ports,
     /// Whether [::1] is served too, on the same ports.
     pub ipv6: bool,
+    /// These addresses are served instead of the loopback ones, on the same ports each.
+    pub addresses: Vec<IpAddr>,
     /// Whether QUIC takes queries in early data.
     pub early_data: bool,
     /// The certificate to show, with the CA to hand out for it; none for one made at start.
@@ -122,6 +126,7 @@ impl Default for LabOptions {
             now: SystemTime::now(),
             ports: Ports::default(),
             ipv6: false,
+            addresses: Vec::new(),
             early_data: true,
             certificate: None,
             universe: None,
@@ -134,10 +139,23 @@ pub struct Lab {
     universe: Arc<Universe>,
     faults: Arc<Faults>,
     record: Arc<Record>,
+    addresses: Vec<IpAddr>,
     ports: Ports,
+    early_data: bool,
     ca: Arc<TestCa>,
     ca_pem: String,
-    tasks: Vec<AbortHandle>,
+    certificates: Arc<tls::Certificates>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+/// The sockets of a transport's port, a pair for each address.
+type Sockets = Vec<(TcpListener, UdpSocket)>;
+
+/// All the sockets of a lab.
+struct Bound {
+    plain: Sockets,
+    tls: Sockets,
+    https: Sockets,
 }
 
 impl Lab {
@@ -157,33 +175,67 @@ impl Lab {
             .unwrap_or_else(|| Arc::new(Universe::new(options.now)));
         let faults = Arc::new(Faults::default());
         let record = Arc::new(Record::default());
-        let service = Arc::new(respond::Service {
-            universe: universe.clone(),
-            faults: faults.clone(),
-            record: record.clone(),
-        });
         let ca = Arc::new(TestCa::new());
         let (leaf, ca_pem) = options
             .certificate
             .unwrap_or_else(|| (ca.leaf_of(faults::Identity::Right), ca.pem()));
         let certificates = Arc::new(tls::Certificates::new(faults.clone(), ca.clone(), &leaf));
-        let config = |transport: Transport| {
-            tls::server_config(transport, certificates.clone(), &record, options.early_data)
+        let mut addresses = options.addresses;
+        if addresses.is_empty() {
+            addresses.push(Ipv4Addr::LOCALHOST.into());
+            if options.ipv6 {
+                addresses.push(Ipv6Addr::LOCALHOST.into());
+            }
+        }
+        let mut lab = Self {
+            universe,
+            faults,
+            record,
+            addresses,
+            ports: options.ports,
+            early_data: options.early_data,
+            ca,
+            ca_pem,
+            certificates,
+            tasks: Mutex::default(),
         };
+        let mut ports = lab.ports;
+        let bound = lab.bind(&mut ports).await?;
+        lab.ports = ports;
+        lab.serve(bound)?;
+        Ok(lab)
+    }
 
-        let mut ports = options.ports;
-        let plain = bind(&mut ports.plain, options.ipv6).await?;
-        let tls = bind(&mut ports.tls, options.ipv6).await?;
-        let https = bind(&mut ports.https, options.ipv6).await?;
+    /// Binds every port; those that are 0 are replaced by the ones found.
+    async fn bind(&self, ports: &mut Ports) -> io::Result<Bound> {
+        Ok(Bound {
+            plain: bind(&mut ports.plain, &self.addresses).await?,
+            tls: bind(&mut ports.tls, &self.addresses).await?,
+            https: bind(&mut ports.https, &self.addresses).await?,
+        })
+    }
+
+    /// Serves on the current runtime until [`Lab::close`]. TLS sessions begin anew.
+    fn serve(&self, bound: Bound) -> io::Result<()> {
+        let service = Arc::new(respond::Service {
+            universe: self.universe.clone(),
+            faults: self.faults.clone(),
+            record: self.record.clone(),
+        });
+        let certificates = &self.certificates;
+        let config = |transport: Transport| {
+            let certificates = certificates.clone();
+            tls::server_config(transport, certificates, &self.record, self.early_data)
+        };
         let mut tasks = Vec::new();
-        for (tcp, udp) in plain {
+        for (tcp, udp) in bound.plain {
             let serving = stream::accept(tcp, service.clone(), Transport::Tcp, stream::serve_tcp);
             tasks.push(tokio::spawn(serving).abort_handle());
             tasks.push(tokio::spawn(datagram::serve(udp, service.clone())).abort_handle());
         }
         let acceptor = TlsAcceptor::from(Arc::new(config(Transport::Tls)));
         let quic = quic_config(config(Transport::Quic));
-        for (tcp, udp) in tls {
+        for (tcp, udp) in bound.tls {
             let acceptor = acceptor.clone();
             let serving = stream::accept(
                 tcp,
@@ -194,13 +246,13 @@ impl Lab {
                 },
             );
             tasks.push(tokio::spawn(serving).abort_handle());
-            let endpoint = endpoint(udp, quic.clone())?;
+            let endpoint = self.endpoint(udp, quic.clone())?;
             let serving = quic::accept(endpoint, service.clone(), Transport::Quic);
             tasks.push(tokio::spawn(serving).abort_handle());
         }
         let acceptor = TlsAcceptor::from(Arc::new(config(Transport::Https)));
         let quic = quic_config(config(Transport::Http3));
-        for (tcp, udp) in https {
+        for (tcp, udp) in bound.https {
             let acceptor = acceptor.clone();
             let serving = stream::accept(
                 tcp,
@@ -211,24 +263,56 @@ impl Lab {
                 },
             );
             tasks.push(tokio::spawn(serving).abort_handle());
-            let endpoint = endpoint(udp, quic.clone())?;
+            let endpoint = self.endpoint(udp, quic.clone())?;
             let serving = quic::accept(endpoint, service.clone(), Transport::Http3);
             tasks.push(tokio::spawn(serving).abort_handle());
         }
-        Ok(Self {
-            universe,
-            faults,
-            record,
-            ports,
-            ca,
-            ca_pem,
-            tasks,
-        })
+        self.tasks.lock().expect("not poisoned").extend(tasks);
+        Ok(())
     }
 
-    /// Where a transport listens, IPv4.
+    fn endpoint(&self, socket: UdpSocket, config: quinn::ServerConfig) -> io::Result<Endpoint> {
+        let socket = host::Socket::new(socket.into_std()?, self.faults.clone())?;
+        Endpoint::new_with_abstract_socket(
+            quinn::EndpointConfig::default(),
+            Some(config),
+            Arc::new(socket),
+            Arc::new(quinn::TokioRuntime),
+        )
+    }
+
+    /// Ends every listener and connection, as when the program ends: connections are closed, or
+    /// reset where [`Faults::crash`] says so. The ports stay the lab's for [`Lab::reopen`].
+    pub fn close(&self) {
+        for task in self.tasks.lock().expect("not poisoned").drain(..) {
+            task.abort();
+        }
+    }
+
+    /// Listens again on the same ports after [`Lab::close`], on the current runtime.
+    ///
+    /// # Errors
+    /// If somebody else has taken a port.
+    pub async fn reopen(&self) -> io::Result<()> {
+        let mut tries = REOPEN_TRIES;
+        loop {
+            // A closed socket is free when its task has been dropped; QUIC waits for its peers.
+            match self.bind(&mut self.ports.clone()).await {
+                Ok(bound) => return self.serve(bound),
+                Err(error) if tries == 0 => return Err(error),
+                Err(_) => {
+                    tries -= 1;
+                    tokio::time::sleep(REOPEN_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Where a transport listens: the first address, IPv4 loopback unless the options say else.
     pub fn address(&self, transport: Transport) -> SocketAddr {
-        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.port(transport))
+        let first = self.addresses.first().copied();
+        let first = first.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        SocketAddr::new(first, self.port(transport))
     }
 
     /// Where a transport listens, IPv6, when the options asked for it.
@@ -296,21 +380,24 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.close();
     }
 }
+
+/// How often a port that was given up is tried to be had again, and how long between: QUIC holds
+/// its socket until its peers have been told.
+const REOPEN_TRIES: u32 = 300;
+const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// How often a free port is tried to be free for both protocols.
 const BIND_TRIES: usize = 50;
 
 /// Binds TCP and UDP to one port on each address; port 0 is replaced by the one found.
-async fn bind(port: &mut u16, ipv6: bool) -> io::Result<Vec<(TcpListener, UdpSocket)>> {
+async fn bind(port: &mut u16, addresses: &[IpAddr]) -> io::Result<Sockets> {
     let mut tries = if *port == 0 { BIND_TRIES } else { 1 };
     loop {
         tries -= 1;
-        match bind_once(*port, ipv6).await {
+        match bind_once(*port, addresses).await {
             Ok((found, sockets)) => {
                 *port = found;
                 return Ok(sockets);
@@ -321,13 +408,9 @@ async fn bind(port: &mut u16, ipv6: bool) -> io::Result<Vec<(TcpListener, UdpSoc
     }
 }
 
-async fn bind_once(mut port: u16, ipv6: bool) -> io::Result<(u16, Vec<(TcpListener, UdpSocket)>)> {
-    let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into()];
-    if ipv6 {
-        addresses.push(Ipv6Addr::LOCALHOST.into());
-    }
+async fn bind_once(mut port: u16, addresses: &[IpAddr]) -> io::Result<(u16, Sockets)> {
     let mut sockets = Vec::new();
-    for address in addresses {
+    for &address in addresses {
         let tcp = TcpListener::bind((address, port)).await?;
         port = tcp.local_addr()?.port();
         sockets.push((tcp, UdpSocket::bind((address, port)).await?));
@@ -338,13 +421,4 @@ async fn bind_once(mut port: u16, ipv6: bool) -> io::Result<(u16, Vec<(TcpListen
 fn quic_config(tls: rustls::ServerConfig) -> quinn::ServerConfig {
     let tls = QuicServerConfig::try_from(tls).expect("ring has the initial cipher suite");
     quinn::ServerConfig::with_crypto(Arc::new(tls))
-}
-
-fn endpoint(socket: UdpSocket, config: quinn::ServerConfig) -> io::Result<Endpoint> {
-    Endpoint::new(
-        quinn::EndpointConfig::default(),
-        Some(config),
-        socket.into_std()?,
-        Arc::new(quinn::TokioRuntime),
-    )
 }

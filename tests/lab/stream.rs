@@ -3,12 +3,13 @@
 
 use super::Transport;
 use super::faults::FaultSet;
+use super::host::Stream;
 use super::respond::{Arrival, Plan, Service};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -25,7 +26,7 @@ pub(super) async fn accept<F>(
     listener: TcpListener,
     service: Arc<Service>,
     transport: Transport,
-    serve_one: impl Fn(TcpStream, Arc<Service>, Arrival) -> F,
+    serve_one: impl Fn(Stream, Arc<Service>, Arrival) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -37,12 +38,13 @@ pub(super) async fn accept<F>(
         };
         while connections.try_join_next().is_some() {}
         let faults = service.faults.current(transport);
-        if faults.refuse {
+        if faults.refuse && !service.faults.has_vanished() {
             // No linger: the client sees a reset.
             let _ = stream.set_zero_linger();
             continue;
         }
         let _ = stream.set_nodelay(true);
+        let stream = Stream::new(stream, service.faults.clone());
         let arrival = Arrival {
             transport,
             peer,
@@ -61,14 +63,14 @@ pub(super) async fn accept<F>(
 }
 
 /// Serves a TCP connection.
-pub(super) async fn serve_tcp(stream: TcpStream, service: Arc<Service>, arrival: Arrival) {
+pub(super) async fn serve_tcp(stream: Stream, service: Arc<Service>, arrival: Arrival) {
     serve(stream, service, arrival).await;
 }
 
 /// Serves a DoT connection.
 pub(super) async fn serve_tls(
     acceptor: TlsAcceptor,
-    stream: TcpStream,
+    stream: Stream,
     service: Arc<Service>,
     arrival: Arrival,
 ) {

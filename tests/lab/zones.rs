@@ -303,6 +303,8 @@ pub const ZONES: &[ZoneSpec] = &[
         .delegation(Delegation::Secure(&[4])),
     ZoneSpec::signed("ed25519.com", PLAIN).algorithm(15),
     ZoneSpec::signed("secure.net", PLAIN),
+    // Names that set a clock.
+    ZoneSpec::signed("ntp.org", "pool A 192.0.2.123\n*.pool A 192.0.2.123"),
     // Denial.
     ZoneSpec::signed("nsec.com", PLAIN),
     ZoneSpec::signed("nsec3.com", PLAIN).denial(NSEC3),

@@ -78,6 +78,7 @@ fn answer(name: &str, ttl_s: u32, age_s: u32, failure: Option<u8>) -> Stored {
         ttl_s,
         secure: true,
         signed_s: 86_400,
+        ends: false,
         failure,
         extended_error: Some((4, "a text")),
         with_dnssec: &encode(3),

@@ -195,6 +195,25 @@ async fn stopping_answers_and_says_goodbye() {
 }
 
 #[tokio::test]
+async fn what_was_asked_just_before_the_end_is_answered() {
+    for _ in 0..20 {
+        let house = House::start();
+        let (_endpoint, connection) = connect(&house).await;
+        assert!(
+            exchange(&connection, &framed(&query(0, "now")))
+                .await
+                .is_ok()
+        );
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        send.write_all(&framed(&query(0, "now"))).await.unwrap();
+        send.finish().unwrap();
+        house.stop.send_replace(true);
+        assert!(!within(receive.read_to_end(100)).await.unwrap().is_empty());
+        house.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_crowd_of_handshakes_is_let_in_after_a_retry() {
     let house = House::start();
     let endpoint = client(&house, b"doq");

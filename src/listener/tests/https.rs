@@ -335,6 +335,18 @@ async fn http2_stopping_answers_what_is_in_flight() {
     house.stop().await;
 }
 
+#[tokio::test]
+async fn http2_what_was_asked_just_before_the_end_is_answered() {
+    let house = House::start();
+    let mut client = http2(&house).await;
+    let case = (Method::GET, get_path("now"), None, Vec::new(), 200);
+    assert_eq!(ask_http2(&mut client, &case).await.status, 200);
+    let (response, _) = client.send_request(request(&case), true).unwrap();
+    house.stop.send_replace(true);
+    assert_eq!(read_http2(response).await.status, 200);
+    house.stop().await;
+}
+
 // HTTP/3, with the h3 crate's client.
 
 type Http3 = h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>;
@@ -412,6 +424,31 @@ async fn http3_stops() {
     let case = (Method::GET, get_path("now"), None, Vec::new(), 200);
     check(&case, &ask_http3(&mut client, &case).await, false);
     house.stop().await;
+}
+
+#[tokio::test]
+async fn http3_what_was_asked_just_before_the_end_is_answered() {
+    for label in ["now", "wait"] {
+        let house = House::start();
+        let (_endpoint, mut client) = http3(&house).await;
+        let case = (Method::GET, get_path("now"), None, Vec::new(), 200);
+        assert_eq!(ask_http3(&mut client, &case).await.status, 200);
+        let case = (Method::GET, get_path(label), None, Vec::new(), 200);
+        let answered = async {
+            let asking = ask_http3(&mut client, &case);
+            let mut asking = std::pin::pin!(asking);
+            let first = poll_fn(|context| Poll::Ready(asking.as_mut().poll(context))).await;
+            assert!(first.is_pending());
+            house.stop.send_replace(true);
+            if label == "wait" {
+                house.handler.waiting(1).await;
+                house.handler.open("wait");
+            }
+            asking.await
+        };
+        assert_eq!(within(answered).await.status, 200);
+        house.stop().await;
+    }
 }
 
 /// A frame that announces nearly a gigabyte, of a type that only h3 itself reads to its end.

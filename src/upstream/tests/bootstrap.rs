@@ -241,6 +241,30 @@ async fn the_next_connection_goes_to_the_addresses_found_last() {
 }
 
 #[tokio::test]
+async fn a_look_up_that_comes_back_is_named_a_loop() {
+    let pki = Pki::new("dns.test");
+    // A forwarder that asks those who ask it, and says what they say.
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let forwarder = Book {
+        settings: upstream(Transport::Udp, socket.local_addr().unwrap()),
+        says: Mutex::new(Says::Servfail),
+        asked: Mutex::default(),
+    };
+    let truename = upstreams([by_name(&pki, 853, &[&forwarder])]);
+    let asked_again = truename.clone();
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 2048];
+        while let Ok((octets, from)) = socket.recv_from(&mut buffer).await {
+            let failed = ask(&asked_again, "dns.test").await.is_err();
+            let reply = response(&buffer[..octets], if failed { 2 } else { 0 });
+            socket.send_to(&reply, from).await.unwrap();
+        }
+    });
+    let error = ask(&truename, "a.example").await.unwrap_err().to_string();
+    assert!(error.contains("is a loop if"), "{error}");
+}
+
+#[tokio::test]
 async fn a_false_address_is_no_way_in() {
     let (right, wrong) = (Pki::new("dns.test"), Pki::new("dns.test"));
     let (address, _) = dot(&wrong, "127.0.0.1:0").await;

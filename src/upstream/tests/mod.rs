@@ -2,6 +2,9 @@
 
 mod bootstrap;
 mod doh;
+mod early;
+mod ends;
+mod http3;
 mod network;
 mod plain;
 mod quic;
@@ -161,6 +164,15 @@ impl Pki {
             .with_single_cert(vec![self.leaf.clone()], self.key.clone_key())
             .unwrap();
         config.alpn_protocols = vec![alpn.to_vec()];
+        config
+    }
+
+    /// A server that takes early data. Its sessions are also good for one that does not, when that
+    /// one is given the same store.
+    fn early_server(&self, alpn: &[u8]) -> ServerConfig {
+        let mut config = self.server(alpn);
+        // QUIC knows only "none" and "all" (RFC 9001, section 4.6.1).
+        config.max_early_data_size = u32::MAX;
         config
     }
 

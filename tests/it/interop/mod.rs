@@ -15,7 +15,7 @@ mod openssl;
 mod resolvers;
 mod servers;
 mod stage;
-mod tools;
+pub(super) mod tools;
 mod validators;
 mod verdicts;
 mod web;

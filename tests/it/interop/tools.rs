@@ -19,7 +19,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// # Panics
 /// If it is not; the message is the line that installs it.
-pub(super) fn program(name: &str, package: &str) -> PathBuf {
+pub(crate) fn program(name: &str, package: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
     let administration = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&path)
@@ -167,7 +167,7 @@ pub(super) fn terminate(child: &Child) {
 }
 
 /// A port that nobody uses now, neither over TCP nor over UDP.
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     (0..50)
         .find_map(|_| {
             let tcp = TcpListener::bind(("127.0.0.1", 0)).ok()?;

@@ -4,6 +4,7 @@
 //! Nothing here waits for a time to pass: tests wait for lines, answers and exits, and give up
 //! after [`PATIENCE`].
 
+mod bootstrap;
 mod cache_file;
 mod certificate;
 mod commands;
@@ -15,6 +16,8 @@ mod start;
 mod stop;
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
     io::{self, BufRead as _, BufReader, Read, Write as _},
     net::{SocketAddr, TcpStream, UdpSocket},
@@ -27,39 +30,63 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::{runtime::Builder, sync::oneshot};
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::oneshot,
+};
 
 use crate::lab::{Answered, Ask, Lab, LabOptions, Transport, Universe, ask::framed};
 
 /// How long anything is waited for before the test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A lab on a thread of its own, so that tests may block.
-struct RunningLab {
+pub(super) struct RunningLab {
     lab: Arc<Lab>,
+    runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
 }
 
 impl RunningLab {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
+        Self::start_with(LabOptions::default(), || ())
+    }
+
+    /// With the zones that all labs share; `before` runs first on the lab's thread.
+    pub(super) fn start_with(options: LabOptions, before: impl FnOnce() + Send + 'static) -> Self {
         static UNIVERSE: OnceLock<Arc<Universe>> = OnceLock::new();
         let universe = UNIVERSE.get_or_init(|| Arc::new(Universe::new(SystemTime::now())));
         let options = LabOptions {
             universe: Some(Arc::clone(universe)),
-            ..LabOptions::default()
+            ..options
         };
         let (tell, told) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         thread::spawn(move || {
+            before();
             block_on(async move {
-                tell.send(Arc::new(Lab::start(options).await)).unwrap();
+                let lab = Arc::new(Lab::start(options).await);
+                tell.send((lab, Handle::current())).unwrap();
                 let _ = stopped.await;
             });
         });
+        let (lab, runtime) = told.recv().unwrap();
         Self {
-            lab: told.recv().unwrap(),
+            lab,
+            runtime,
             stop: Some(stop),
         }
+    }
+
+    /// Listens again after [`Lab::close`].
+    #[track_caller]
+    pub(super) fn reopen(&self) {
+        let (tell, told) = mpsc::channel();
+        let lab = Arc::clone(&self.lab);
+        self.runtime.spawn(async move {
+            let _ = tell.send(lab.reopen().await);
+        });
+        told.recv().unwrap().unwrap();
     }
 
     /// The tables that make it the upstream, over one transport, and its root the trust anchor.
@@ -101,13 +128,13 @@ impl std::ops::Deref for RunningLab {
     }
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.unwrap().block_on(future)
 }
 
 #[track_caller]
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
@@ -117,7 +144,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// The lines of one output as they come.
 #[derive(Clone, Default)]
-struct Lines(Arc<(Mutex<Heard>, Condvar)>);
+pub(super) struct Lines(Arc<(Mutex<Heard>, Condvar)>);
 
 #[derive(Default)]
 struct Heard {
@@ -141,11 +168,11 @@ impl Lines {
         lines
     }
 
-    fn all(&self) -> Vec<String> {
+    pub(super) fn all(&self) -> Vec<String> {
         self.0.0.lock().unwrap().lines.clone()
     }
 
-    fn count(&self, part: &str) -> usize {
+    pub(super) fn count(&self, part: &str) -> usize {
         let heard = self.0.0.lock().unwrap();
         let lines = heard.lines.iter();
         lines.filter(|line| line.contains(part)).count()
@@ -153,7 +180,7 @@ impl Lines {
 
     /// Waits until so many lines contain a text, and gives the last of these.
     #[track_caller]
-    fn wait_for(&self, part: &str, count: usize) -> String {
+    pub(super) fn wait_for(&self, part: &str, count: usize) -> String {
         let (heard, changed) = &*self.0;
         let found = |heard: &Heard| {
             let mut matching = heard.lines.iter().filter(|line| line.contains(part));
@@ -171,59 +198,75 @@ impl Lines {
     }
 }
 
+/// The program: as built for the tests, or another build of it.
+fn binary() -> OsString {
+    let other = env::var_os("TRUENAME_BINARY");
+    other.unwrap_or_else(|| env!("CARGO_BIN_EXE_truename").into())
+}
+
 /// How truename is to be started: a directory of its own, which is also where it looks for its
 /// configuration and keeps its state.
-struct Setup {
+pub(super) struct Setup {
     directory: TempDir,
     arguments: Vec<String>,
     variables: Vec<(String, PathBuf)>,
+    /// What runs the program, such as `ip netns exec`; usually nothing.
+    pub(super) through: Vec<String>,
+    /// Where it keeps its state, if not in its own directory.
+    pub(super) state: Option<PathBuf>,
 }
 
 impl Setup {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
             arguments: Vec::new(),
             variables: Vec::new(),
+            through: Vec::new(),
+            state: None,
         }
     }
 
     /// With `truename.toml` where it is looked for.
-    fn with_config(text: &str) -> Self {
+    pub(super) fn with_config(text: &str) -> Self {
         let setup = Self::new();
         setup.write("truename.toml", text);
         setup
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(super) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
         fs::write(&path, text).unwrap();
         path
     }
 
-    fn arguments(mut self, arguments: &[&str]) -> Self {
+    pub(super) fn arguments(mut self, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned());
         self.arguments.extend(arguments);
         self
     }
 
-    fn variable(mut self, name: &str, value: impl Into<PathBuf>) -> Self {
+    pub(super) fn variable(mut self, name: &str, value: impl Into<PathBuf>) -> Self {
         self.variables.push((name.to_owned(), value.into()));
         self
     }
 
     /// A command of the program in this directory, without the arguments of [`Self::arguments`].
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_truename"));
+    pub(super) fn command(&self) -> Command {
+        let state = self.state.clone();
+        let state = state.unwrap_or_else(|| self.path().join("state"));
+        let mut words = self.through.iter().map(OsString::from).chain([binary()]);
+        let mut command = Command::new(words.next().expect("the program at least"));
         command
+            .args(words)
             .current_dir(self.path())
             .env_clear()
             .env("HOME", self.path())
-            .env("STATE_DIRECTORY", self.path().join("state"))
+            .env("STATE_DIRECTORY", state)
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
@@ -231,14 +274,14 @@ impl Setup {
 
     /// Starts it and waits for all readiness lines and the receipt.
     #[track_caller]
-    fn start(self) -> Truename {
+    pub(super) fn start(self) -> Truename {
         let truename = self.start_unheard();
         truename.out.wait_for("DNSSEC: ", 1);
         truename
     }
 
     /// Starts it without waiting for anything.
-    fn start_unheard(self) -> Truename {
+    pub(super) fn start_unheard(self) -> Truename {
         let mut command = self.command();
         command.args(&self.arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -322,23 +365,23 @@ impl Drop for Ending {
 }
 
 /// A running truename.
-struct Truename {
-    child: Child,
-    out: Lines,
-    log: Lines,
-    setup: Setup,
+pub(super) struct Truename {
+    pub(super) child: Child,
+    pub(super) out: Lines,
+    pub(super) log: Lines,
+    pub(super) setup: Setup,
 }
 
 impl Truename {
     /// Where a transport listens: the first address printed for it.
     #[track_caller]
-    fn address(&self, transport: Transport) -> SocketAddr {
+    pub(super) fn address(&self, transport: Transport) -> SocketAddr {
         let part = format!("listening {} ", transport.label());
         let line = self.out.wait_for(&part, 1);
         line.strip_prefix(&part).unwrap().parse().unwrap()
     }
 
-    fn signal(&self, name: &str) {
+    pub(super) fn signal(&self, name: &str) {
         let sent = Command::new("sh")
             .arg("-c")
             .arg(format!("kill -{name} {}", self.child.id()))
@@ -348,13 +391,13 @@ impl Truename {
 
     /// Asks over UDP; the answer must come.
     #[track_caller]
-    fn ask(&self, name: &str) -> Answered {
+    pub(super) fn ask(&self, name: &str) -> Answered {
         ask(self.address(Transport::Udp), &Ask::new(name, "A"))
     }
 
     /// Sends SIGHUP and waits until a text is in one more line of the log.
     #[track_caller]
-    fn reload(&self, part: &str) -> String {
+    pub(super) fn reload(&self, part: &str) -> String {
         let before = self.log.count(part);
         self.signal("HUP");
         self.log.wait_for(part, before + 1)
@@ -362,7 +405,7 @@ impl Truename {
 
     /// Waits for its end. Kills nothing.
     #[track_caller]
-    fn wait(&mut self) -> ExitStatus {
+    pub(super) fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until("truename's end", || {
             status = self.child.try_wait().unwrap();
@@ -382,7 +425,7 @@ impl Truename {
 
     /// Stops it as a service manager does; that must succeed.
     #[track_caller]
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.signal("TERM");
         let status = self.wait();
         assert_eq!(
@@ -407,7 +450,7 @@ impl Drop for Truename {
 
 /// Asks over UDP, once; the answer must come.
 #[track_caller]
-fn ask(server: SocketAddr, ask: &Ask) -> Answered {
+pub(super) fn ask(server: SocketAddr, ask: &Ask) -> Answered {
     let socket = UdpSocket::bind((server.ip(), 0)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.send_to(&ask.encode(), server).unwrap();
@@ -415,7 +458,7 @@ fn ask(server: SocketAddr, ask: &Ask) -> Answered {
 }
 
 /// The next response on a socket that has a timeout.
-fn receive(socket: &UdpSocket) -> io::Result<Answered> {
+pub(super) fn receive(socket: &UdpSocket) -> io::Result<Answered> {
     let mut buffer = vec![0; 65535];
     loop {
         match socket.recv(&mut buffer) {
@@ -444,10 +487,10 @@ fn connect(server: SocketAddr) -> TcpStream {
 }
 
 /// Plain DNS on a free port, and nothing else.
-const PLAIN: &str = "[listen]\ndns = [\"127.0.0.1:0\"]\ndot = []\ndoq = []\ndoh = []\n";
+pub(super) const PLAIN: &str = "[listen]\ndns = [\"127.0.0.1:0\"]\ndot = []\ndoq = []\ndoh = []\n";
 
 /// A free port for each transport.
-const EVERYTHING: &str = "[listen]\ndns = [\"127.0.0.1:0\"]\ndot = [\"127.0.0.1:0\"]\n\
+pub(super) const EVERYTHING: &str = "[listen]\ndns = [\"127.0.0.1:0\"]\ndot = [\"127.0.0.1:0\"]\n\
                           doq = [\"127.0.0.1:0\"]\ndoh = [\"127.0.0.1:0\"]\n";
 
 /// Truename on a free port before the lab, over DoT.

@@ -318,14 +318,25 @@ fn the_watchdog_is_fed_while_all_workers_answer() {
 fn activated(setup: Setup, sockets: &[(&str, &str)]) -> (Truename, Vec<SocketAddr>) {
     const MANAGER: &str = "\
 import os, socket, sys
-opened = []
-for kind in sys.argv[2].split(','):
-    kind = socket.SOCK_STREAM if kind == 'tcp' else socket.SOCK_DGRAM
-    opened.append(socket.socket(socket.AF_INET, kind))
-    opened[-1].bind(('127.0.0.1', 0))
-    if kind == socket.SOCK_STREAM:
-        opened[-1].listen(8)
-    print('opened 127.0.0.1:%d' % opened[-1].getsockname()[1], flush=True)
+def open_all():
+    # Those of one name have one port.
+    opened, ports = [], {}
+    for kind, name in zip(sys.argv[2].split(','), sys.argv[3].split(':')):
+        kind = socket.SOCK_STREAM if kind == 'tcp' else socket.SOCK_DGRAM
+        opened.append(socket.socket(socket.AF_INET, kind))
+        opened[-1].bind(('127.0.0.1', ports.get(name, 0)))
+        ports[name] = opened[-1].getsockname()[1]
+        if kind == socket.SOCK_STREAM:
+            opened[-1].listen(8)
+    return opened
+opened = None
+while not opened:
+    try:
+        opened = open_all()
+    except OSError:
+        pass
+for one in opened:
+    print('opened 127.0.0.1:%d' % one.getsockname()[1], flush=True)
 kept = [os.dup(one.fileno()) for one in opened]
 high = [os.dup2(one, 100 + at) for at, one in enumerate(kept)]
 for at, one in enumerate(high):
@@ -400,13 +411,12 @@ fn sockets_of_a_service_manager_are_served_by_all_workers_and_survive_a_reload()
 }
 
 #[test]
-fn half_a_pair_of_sockets_is_completed() {
+fn both_sockets_of_plain_dns_may_be_a_service_managers() {
     let lab = RunningLab::start();
-    let (mut truename, opened) = activated(before(&lab), &[("udp", "dns")]);
-    // Plain DNS has its UDP socket from the service manager and opens TCP beside it.
+    let (mut truename, opened) = activated(before(&lab), &[("udp", "dns"), ("tcp", "dns")]);
     truename.out.wait_for("DNSSEC: ", 1);
     assert_eq!(truename.address(Transport::Udp), opened[0]);
-    assert_eq!(truename.address(Transport::Tcp), opened[0]);
+    assert_eq!(truename.address(Transport::Tcp), opened[1]);
     assert_eq!(truename.ask("www.secure.com").rcode, NOERROR);
     let stream = connect(truename.address(Transport::Tcp));
     assert!(ask_on(stream, &Ask::new("www.secure.com", "A")).is_some());

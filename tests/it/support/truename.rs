@@ -9,7 +9,9 @@ use tokio::{
 };
 use truename::{
     access::{self, Access},
-    cache, certificates, dnssec, listener, names,
+    cache, certificates,
+    clock::Now,
+    dnssec, listener, names,
     net::server_tls::ServerTls,
     reply,
     resolver::{self, Resolver},
@@ -31,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) dnssec: Option<dnssec::Settings>,
     /// The names that are answered without upstreams.
     pub(crate) names: names::Settings,
+    /// What time it is.
+    pub(crate) now: fn() -> Now,
 }
 
 impl Default for Options {
@@ -40,6 +44,7 @@ impl Default for Options {
             timeout: Duration::from_secs(4),
             dnssec: None,
             names: names::Settings::default(),
+            now: Now::read,
         }
     }
 }
@@ -88,12 +93,13 @@ impl Truename {
         let addresses = bound.addresses();
         let sockets = bound.share(0).expect("there are descriptors");
         drop(bound);
-        let shared = Arc::new(resolver::Shared::new(
+        let shared = resolver::Shared::new(
             cache::Settings::default(),
             Access::new(access::Settings::default()),
             reply::Settings::new(options.idle),
             options.dnssec,
-        ));
+        );
+        let shared = Arc::new(shared.with_clock(options.now));
         shared.apply_names(options.names);
         let listeners = Arc::new(listener::Shared::new(settings, Some(tls)));
         let ours = Arc::clone(&shared);

@@ -41,6 +41,33 @@ async fn an_upstream_may_send_goaway_after_each_answer() {
 }
 
 #[tokio::test]
+async fn an_upstream_over_http2_may_offer_http3_whether_it_works_or_not() {
+    for blocked in [false, true] {
+        let world = World::start(Transport::Https).await;
+        let port = world.lab.address(Transport::Http3).port();
+        set(&world, Transport::Https, |faults| {
+            faults.http_alt_svc = Some(format!("h3=\":{port}\"; ma=60"));
+            faults.close_after_answer = true;
+        });
+        set(&world, Transport::Http3, |faults| faults.stall = blocked);
+        for number in 0..6 {
+            let answered = ask_fresh(&world, &format!("n{number}")).await;
+            assert!(
+                is_right(&answered),
+                "blocked {blocked}, query {number}: {answered:?}"
+            );
+        }
+        let over_http3 = world.lab.record().query_count(Transport::Http3);
+        assert_eq!(over_http3 > 0, !blocked);
+        if blocked {
+            // Each worker may try it once before they all know.
+            let tried = world.lab.record().connection_count(Transport::Http3);
+            assert!((1..=4).contains(&tried), "tried {tried} times");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_may_close_idle_connections() {
     let mut cases = Cases::default();
     for upstream in CONNECTED {

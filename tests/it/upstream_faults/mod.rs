@@ -5,6 +5,7 @@ mod answers;
 mod connections;
 mod identity;
 mod several;
+mod stale;
 
 use crate::{
     lab::{Answered, Ask, FaultSet, Transport},

@@ -1,9 +1,11 @@
 //! Several upstreams: one that fails costs no answer.
 
+use std::time::Duration;
+
 use super::{SERVFAIL, ask_fresh, is_right};
 use crate::{
     lab::{FaultSet, Lab, Transport, faults::Identity},
-    support::{Cases, Options, Truename, World, start_lab},
+    support::{Cases, Options, Truename, World, in_time, start_lab},
 };
 
 /// The world of the second lab, behind a first one.
@@ -99,4 +101,50 @@ async fn the_same_servfail_from_all_is_the_answer() {
         .everywhere(|faults| faults.rcode = Some(SERVFAIL));
     super::assert_servfail(&ask_fresh(&world, "broken").await, "both fail");
     assert_eq!((first.record().len(), world.lab.record().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn one_that_falls_silent_costs_one_query_a_little_and_is_used_again_when_it_is_back() {
+    let mut cases = Cases::default();
+    for over in Transport::ALL {
+        cases
+            .add(async move {
+                let first = start_lab().await;
+                let world = behind(&first, over).await;
+                assert!(is_right(&ask_fresh(&world, "before").await), "{over:?}");
+                first.faults().everywhere(|faults| faults.black_hole = true);
+                for number in 0..10 {
+                    let answered = ask_fresh(&world, &format!("silent{number}")).await;
+                    assert!(
+                        is_right(&answered),
+                        "{over:?}, query {number}: {answered:?}"
+                    );
+                }
+                let tried = (0..10).filter(|number| {
+                    let name = format!("silent{number}.wild.secure.com");
+                    !first.record().queries_below(&name).is_empty()
+                });
+                assert_eq!(
+                    tried.count(),
+                    1,
+                    "{over:?}: the others were not tried on it"
+                );
+
+                first.faults().reset();
+                in_time("the first is used again", async {
+                    for number in 0.. {
+                        let label = format!("back{number}");
+                        assert!(is_right(&ask_fresh(&world, &label).await), "{over:?}");
+                        let name = format!("{label}.wild.secure.com");
+                        if !first.record().queries_below(&name).is_empty() {
+                            return;
+                        }
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                })
+                .await;
+            })
+            .await;
+    }
+    cases.all_hold().await;
 }
