@@ -51,7 +51,7 @@ pub struct Keeper {
 
 impl Keeper {
     /// A keeper without zones. `floor_s` is a time that has passed for sure, in seconds since
-    /// 1970, normally [`super::CLOCK_FLOOR_UNIX_S`].
+    /// 1970, normally [`crate::clock::FLOOR_UNIX_S`].
     #[must_use]
     pub const fn new(floor_s: u64) -> Self {
         Self {

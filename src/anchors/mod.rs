@@ -55,10 +55,6 @@ pub use xml::XmlError;
 /// The name of the state file in the state directory.
 pub const STATE_FILE: &str = "trust-anchors.state";
 
-/// A moment in the past of every machine this version runs on, in seconds since 1970: the day its
-/// anchors were last looked at, 2026-11-20. A clock that shows less is wrong.
-pub const CLOCK_FLOOR_UNIX_S: u64 = 1_795_132_800;
-
 /// The root's anchors that are compiled in.
 ///
 /// # Panics

@@ -91,12 +91,15 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::anchors::{CLOCK_FLOOR_UNIX_S, Source, built_in};
+    use crate::{
+        anchors::{Source, built_in},
+        clock,
+    };
 
-    const NOW_S: u64 = CLOCK_FLOOR_UNIX_S + 1;
+    const NOW_S: u64 = clock::FLOOR_UNIX_S + 1;
 
     fn keeper() -> Keeper {
-        let mut keeper = Keeper::new(CLOCK_FLOOR_UNIX_S);
+        let mut keeper = Keeper::new(clock::FLOOR_UNIX_S);
         keeper.seed(&built_in(), Source::BuiltIn, NOW_S);
         keeper
     }
@@ -105,10 +108,10 @@ mod tests {
     fn saved_state_is_loaded_and_none_is_none() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
-        assert_eq!(load(&path, CLOCK_FLOOR_UNIX_S).unwrap(), None);
+        assert_eq!(load(&path, clock::FLOOR_UNIX_S).unwrap(), None);
         save(&path, &keeper()).unwrap();
         save(&path, &keeper()).unwrap();
-        assert_eq!(load(&path, CLOCK_FLOOR_UNIX_S).unwrap(), Some(keeper()));
+        assert_eq!(load(&path, clock::FLOOR_UNIX_S).unwrap(), Some(keeper()));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
@@ -119,14 +122,14 @@ mod tests {
         let text = keeper().to_text();
         for cut in [0, 10, text.len() / 2, text.len() - 5] {
             fs::write(&path, &text[..cut]).unwrap();
-            let error = load(&path, CLOCK_FLOOR_UNIX_S).unwrap_err();
+            let error = load(&path, clock::FLOOR_UNIX_S).unwrap_err();
             assert!(
                 error.to_string().contains(path.to_str().unwrap()),
                 "{error}"
             );
         }
         fs::write(&path, [0xff, 0xfe]).unwrap();
-        assert!(load(&path, CLOCK_FLOOR_UNIX_S).is_err());
+        assert!(load(&path, clock::FLOOR_UNIX_S).is_err());
     }
 
     #[test]

@@ -10,9 +10,7 @@ use super::Parts;
 
 use crate::{
     admin,
-    anchors::{
-        self, CLOCK_FLOOR_UNIX_S, Change, Event, Keeper, ReadError, STATE_FILE, Seed, Source, store,
-    },
+    anchors::{self, Change, Event, Keeper, ReadError, STATE_FILE, Seed, Source, store},
     clock,
     config::Settings,
     dnssec,
@@ -54,7 +52,7 @@ impl AnchorKeeper {
     /// Reads the state file and takes the anchors written down.
     fn read(settings: &Settings, seeds: &Seeds) -> Self {
         let state_file = settings.state_directory.join(STATE_FILE);
-        let keeper = match store::load(&state_file, CLOCK_FLOOR_UNIX_S) {
+        let keeper = match store::load(&state_file, clock::FLOOR_UNIX_S) {
             Ok(keeper) => keeper,
             Err(error) => {
                 warn!("{error}; meanwhile the anchors written down are used");
@@ -62,7 +60,7 @@ impl AnchorKeeper {
             }
         };
         let mut read = Self {
-            keeper: keeper.unwrap_or_else(|| Keeper::new(CLOCK_FLOOR_UNIX_S)),
+            keeper: keeper.unwrap_or_else(|| Keeper::new(clock::FLOOR_UNIX_S)),
             state_file,
             base: base(settings),
             complained: None,
@@ -85,15 +83,10 @@ impl AnchorKeeper {
         Self::note(&changes);
     }
 
-    /// Its line of the receipt: `validating, anchors 20326 38696, clock ok`.
+    /// Its part of the receipt: `validating, anchors 20326 38696`.
     pub(super) fn describe(&self) -> String {
         let tags: Vec<String> = self.root_tags().iter().map(u16::to_string).collect();
-        let clock = if self.clock_is_plausible() {
-            "clock ok"
-        } else {
-            "clock wrong, set it"
-        };
-        format!("validating, anchors {}, {clock}", tags.join(" "))
+        format!("validating, anchors {}", tags.join(" "))
     }
 
     /// The settings for the validator.
@@ -112,11 +105,6 @@ impl AnchorKeeper {
         tags.sort_unstable();
         tags.dedup();
         tags
-    }
-
-    /// Whether the clock can be right: it shows a time that has not passed for sure.
-    fn clock_is_plausible(&self) -> bool {
-        clock::unix_s() >= self.keeper.floor()
     }
 
     /// How long until a zone's keys are to be looked at.
@@ -312,7 +300,8 @@ pub(super) async fn keep(
             }
             Ok(()) = seeds.changed() => keeper.apply(&current, &seeds.borrow_and_update()),
             () = sleep(keeper.wait()) => {
-                if current.dnssec.validate {
+                // No timer moves by a clock that is wrong (RFC 5011 counts in days).
+                if current.dnssec.validate && !parts.resolver.is_clock_cold() {
                     let asked = parts.upstreams.borrow_and_update().for_worker();
                     keeper.look(&asked).await;
                 }

@@ -108,6 +108,11 @@ impl CacheFile {
 
 /// Reads the file into the cache.
 fn load(path: &Path, settings: &Settings, shared: &resolver::Shared, boot: [u8; 16]) {
+    if shared.is_clock_cold() {
+        let file = path.display();
+        info!(%file, "the cache begins empty: this machine's clock cannot tell how old the file is");
+        return;
+    }
     match read(path, settings, shared, boot) {
         Ok(None) => {}
         Ok(Some(loaded)) => {

@@ -7,14 +7,18 @@ use tracing::{info, warn};
 
 use crate::{
     certificates::{self, CertificateError, Facts, Files, Outcome, Stamp},
-    clock,
+    clock::{Gate, Now},
     config::Settings,
 };
+
+/// A local authority that ends within this time is made anew, seconds; see `certificates`.
+const AUTHORITY_ENDS_SOON_S: u64 = 365 * 86_400;
 
 /// Where the certificate comes from, and what it looked like when last read.
 #[derive(Debug)]
 pub(super) struct Keeper {
     source: Source,
+    clock: Arc<Gate>,
     stamp: Stamp,
     /// What was last said about a certificate that cannot be read or renewed.
     complained: Option<String>,
@@ -57,9 +61,9 @@ impl Source {
 
     /// The certificate, and what its files looked like. Files of others are looked at before they
     /// are read, so that a change in between shows the next time; ours after they are written.
-    fn open_stamped(&self) -> Result<(Arc<CertifiedKey>, Stamp), CertificateError> {
+    fn open_stamped(&self, clock: &Gate) -> Result<(Arc<CertifiedKey>, Stamp), CertificateError> {
         let before = self.stamp();
-        let key = self.open()?;
+        let key = self.open(clock)?;
         let stamp = match self {
             Self::Configured { .. } => before,
             Self::Local { .. } => self.stamp(),
@@ -68,8 +72,8 @@ impl Source {
     }
 
     /// Reads the files, or makes or renews what is ours.
-    fn open(&self) -> Result<Arc<CertifiedKey>, CertificateError> {
-        let now_unix_s = clock::unix_s();
+    fn open(&self, clock: &Gate) -> Result<Arc<CertifiedKey>, CertificateError> {
+        let now_unix_s = self.time(clock);
         match self {
             Self::Configured { certificate, key } => {
                 let loaded = certificates::load(certificate, key, now_unix_s)?;
@@ -100,17 +104,37 @@ impl Source {
     }
 }
 
+impl Source {
+    /// What time it is, as far as certificates may go by it; 0 when nobody knows. An authority that
+    /// devices trust is not thrown away because of a clock that only may be right.
+    fn time(&self, clock: &Gate) -> u64 {
+        let now = Now::read();
+        let ends_soon = || match self {
+            Self::Configured { .. } => false,
+            Self::Local { directory, .. } => certificates::export(directory).is_ok_and(|kept| {
+                kept.facts.not_after_unix_s <= now.unix_s.saturating_add(AUTHORITY_ENDS_SOON_S)
+            }),
+        };
+        if clock.is_cold() || (clock.is_daring(&now) && ends_soon()) {
+            return 0;
+        }
+        now.unix_s
+    }
+}
+
 impl Keeper {
     /// The certificate to start with.
     pub(super) fn start(
         settings: &Settings,
+        clock: &Arc<Gate>,
     ) -> Result<(Self, Arc<CertifiedKey>), CertificateError> {
         let source = Source::of(settings);
-        let (key, stamp) = source.open_stamped()?;
+        let (key, stamp) = source.open_stamped(clock)?;
         let complained = None;
         Ok((
             Self {
                 source,
+                clock: Arc::clone(clock),
                 stamp,
                 complained,
             },
@@ -124,7 +148,7 @@ impl Keeper {
         settings: &Settings,
     ) -> Result<Arc<CertifiedKey>, CertificateError> {
         let source = Source::of(settings);
-        let (key, stamp) = source.open_stamped()?;
+        let (key, stamp) = source.open_stamped(&self.clock)?;
         self.stamp = stamp;
         self.source = source;
         self.complained = None;
@@ -138,7 +162,7 @@ impl Keeper {
         if stamp == self.stamp && !is_local {
             return None;
         }
-        match self.source.open_stamped() {
+        match self.source.open_stamped(&self.clock) {
             Ok((key, stamp)) => {
                 self.complained = None;
                 let before = std::mem::replace(&mut self.stamp, stamp);

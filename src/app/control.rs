@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::{Command, Parts, cache_file::Saver};
 use crate::{
     admin::{self, Bound, Flushed, Outcome, Reloaded, SocketError},
-    anchors::{CLOCK_FLOOR_UNIX_S, time_text},
+    anchors::time_text,
     clock,
     config::Settings,
     handler::Transport,
@@ -136,7 +136,7 @@ impl Control {
             listeners: self.listeners(),
             upstreams: self.upstreams(),
             dnssec: self.dnssec(&settings),
-            clock: Self::clock(),
+            clock: self.clock(),
             cache: self.cache(&settings),
             queries: self.queries(),
         }
@@ -195,13 +195,16 @@ impl Control {
         }
     }
 
-    fn clock() -> admin::Clock {
-        let unix_s = clock::unix_s();
-        let is_possible = unix_s >= CLOCK_FLOOR_UNIX_S;
+    fn clock(&self) -> admin::Clock {
+        let now = clock::Now::read();
+        let status = self.parts.resolver.clock_status(&now);
         admin::Clock {
-            state: if is_possible { "plausible" } else { "cold" }.to_owned(),
-            for_s: 0,
-            shows: time_text(unix_s),
+            state: status
+                .map_or(clock::State::Plausible, |status| status.state)
+                .label()
+                .to_owned(),
+            for_s: status.map_or(0, |status| status.for_s.into()),
+            shows: time_text(now.unix_s),
         }
     }
 

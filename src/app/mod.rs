@@ -11,6 +11,7 @@ mod anchors;
 mod cache_file;
 mod certificate;
 mod changes;
+mod clock;
 mod control;
 mod descriptors;
 mod files;
@@ -38,7 +39,6 @@ use crate::{
     admin::SocketError,
     anchors::ReadError,
     certificates::CertificateError,
-    clock,
     config::{self, LoadError, Options, Settings, Surroundings},
     handler::Transport,
     listener::{self, BindError, Bound},
@@ -51,6 +51,7 @@ pub use anchors::validator_settings;
 use anchors::{AnchorKeeper, Seeds};
 use cache_file::CacheFile;
 use certificate::Keeper;
+use clock::ClockKeeper;
 use control::{Control, LastReload};
 use descriptors::Descriptors;
 use files::Files;
@@ -139,9 +140,9 @@ pub(in crate::app) struct Parts {
 /// # Errors
 /// When it cannot start; afterwards only when a worker fails.
 pub fn run(options: &Options) -> Result<(), Error> {
-    let started = clock::instant();
     // Before there is a second thread.
     let inherited = systemd::inherited().map_err(Error::Inherited)?;
+    let started = crate::clock::instant();
     let surroundings = Surroundings::read();
     let mut settings = config::load(options, &surroundings)?;
     inherited.override_addresses(&mut settings.listen);
@@ -158,6 +159,8 @@ pub fn run(options: &Options) -> Result<(), Error> {
         workers: count,
     };
     let share = descriptors.share(&settings);
+    let clock = Arc::new(ClockKeeper::start(&settings.state_directory));
+    let asked = asked.under(clock.gate())?;
     let asked = Arc::new(asked.with_udp_sockets_max(share.udp_sockets_max));
     let places = settings.listen.places();
     let mut bound = Bound::new(count);
@@ -170,7 +173,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     }
     // After the ports, so that a second instance makes no authority before it finds them taken.
     let (keeper, tls) = if places.iter().any(|place| place.protocol.is_encrypted()) {
-        let (keeper, key) = Keeper::start(&settings)?;
+        let (keeper, key) = Keeper::start(&settings, clock.gate())?;
         (Some(keeper), Some(ServerTls::new(key)?))
     } else {
         (None, None)
@@ -184,12 +187,14 @@ pub fn run(options: &Options) -> Result<(), Error> {
         "not validating".to_owned()
     };
 
-    let resolver = Arc::new(resolver::Shared::new(
+    let resolver = resolver::Shared::new(
         settings.cache,
         Access::new(settings.access.clone()),
         reply::Settings::new(settings.listen.idle),
         settings.dnssec.validate.then(|| anchors.settings()),
-    ));
+    );
+    let clock_names = &settings.dnssec.clock_names;
+    let resolver = Arc::new(resolver.with_clock_gate(Arc::clone(clock.gate()), clock_names));
     resolver.apply_names(settings.names.clone());
     let cache_file = CacheFile::start(&settings, &resolver)?;
     let listen = listener::Settings {
@@ -222,10 +227,19 @@ pub fn run(options: &Options) -> Result<(), Error> {
     };
     let (probe, probed) = oneshot::channel();
     let workers = Workers::start(count, &bound, parts.clone(), probe)?;
+    let written_down = anchors.settings();
+    let (clock_changed, clock_changes) = watch::channel(clock.gate().is_cold());
     // The tasks beside the workers: one call each.
     runtime.spawn(hangup.forward(parts.commands.clone()));
     runtime.spawn(network::watch(network));
     runtime.spawn(systemd::tell_status(parts.clone()));
+    runtime.spawn(clock::watch(
+        Arc::clone(&clock),
+        parts.clone(),
+        upstreams.clone(),
+        clock_changed,
+    ));
+    runtime.spawn(clock::ask(Arc::clone(&clock), parts.clone(), written_down));
     if let Some(bound) = control_socket {
         let control = Control {
             parts: parts.clone(),
@@ -253,6 +267,8 @@ pub fn run(options: &Options) -> Result<(), Error> {
         descriptors,
         parts,
         keeper,
+        clock: Arc::clone(&clock),
+        clock_changes,
         upstreams,
         inherited,
         bound,
@@ -263,5 +279,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         cache_file,
         probed: Some(probed),
     };
-    runtime.block_on(running.watch(stopping))
+    let outcome = runtime.block_on(running.watch(stopping));
+    clock.end();
+    outcome
 }

@@ -100,7 +100,7 @@ impl Running<'_> {
         let certificate = match &mut self.keeper {
             Some(keeper) if is_encrypted => Some(Certificate::Other(keeper.apply(&settings)?)),
             None if is_encrypted => {
-                let (keeper, key) = Keeper::start(&settings)?;
+                let (keeper, key) = Keeper::start(&settings, self.clock.gate())?;
                 Some(Certificate::First(keeper, ServerTls::new(key)?))
             }
             _ => None,

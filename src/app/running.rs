@@ -14,6 +14,7 @@ use super::{
     anchors::Seeds,
     cache_file::CacheFile,
     certificate::Keeper,
+    clock::ClockKeeper,
     descriptors::{Descriptors, Share},
     files::Files,
     log::Log,
@@ -48,6 +49,9 @@ pub(super) struct Running<'a> {
     /// What others have of this; holding it also keeps their channels open.
     pub(super) parts: Parts,
     pub(super) keeper: Option<Keeper>,
+    pub(super) clock: Arc<ClockKeeper>,
+    /// Changes when the clock becomes cold or right.
+    pub(super) clock_changes: watch::Receiver<bool>,
     pub(super) upstreams: watch::Sender<Arc<Upstreams>>,
     pub(super) inherited: Inherited,
     /// The listeners that are open.
@@ -98,8 +102,13 @@ impl Running<'_> {
                 () = watchdog.turn() => watchdog.tell(&self.workers),
                 () = self.files.changed() => self.look_at_files(),
                 _ = look.tick() => self.look_at_certificate(),
+                Ok(()) = self.clock_changes.changed() => self.look_at_certificate(),
                 probes = probes(&mut self.probed) => {
-                    receipt::upstreams(&self.settings.borrow(), &probes, &self.dnssec_line);
+                    let mut dnssec = self.dnssec_line.clone();
+                    if self.parts.resolver.dnssec_settings().is_some() {
+                        dnssec.push_str(&self.clock.describe());
+                    }
+                    receipt::upstreams(&self.settings.borrow(), &probes, &dnssec);
                 }
             }
         }

@@ -35,10 +35,10 @@ use super::{
     issue::{DAY_S, Signer, checked_names, pem_of, text, verify},
     load,
 };
+use crate::clock;
 
-/// 2026-11-01: no running copy of this program is older, so a clock that says so is not set.
-/// Raise it with releases.
-const EARLIEST_UNIX_S: u64 = 1_793_491_200;
+/// No running copy of this program is older, so a clock that says so is not set.
+const EARLIEST_UNIX_S: u64 = clock::FLOOR_UNIX_S;
 
 /// How long a new leaf lives from now on.
 const LEAF_LIFE_S: u64 = 90 * DAY_S;

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use super::{CommandError, ExitStatus, arguments::AnchorsShow, load, write_json};
 use crate::{
     anchors::{
-        self, CLOCK_FLOOR_UNIX_S, Keeper, STATE_FILE, Source, State, TrackedKey, TrustPoint,
-        built_in, store, time_text,
+        self, Keeper, STATE_FILE, Source, State, TrackedKey, TrustPoint, built_in, store, time_text,
     },
     clock,
     config::{Settings, Surroundings},
@@ -23,7 +22,7 @@ pub(super) fn show(
 ) -> Result<ExitStatus, CommandError> {
     let settings = load(arguments.config, surroundings)?;
     let path = settings.state_directory.join(STATE_FILE);
-    let stored = store::load(&path, CLOCK_FLOOR_UNIX_S)?;
+    let stored = store::load(&path, clock::FLOOR_UNIX_S)?;
     let is_stored = stored.is_some();
     let keeper = match stored {
         Some(keeper) => keeper,
@@ -74,7 +73,7 @@ fn seeded(settings: &Settings) -> Result<Keeper, CommandError> {
         }
         (seeds, Source::Configured)
     };
-    let mut keeper = Keeper::new(CLOCK_FLOOR_UNIX_S);
+    let mut keeper = Keeper::new(clock::FLOOR_UNIX_S);
     keeper.seed(&seeds, source, clock::unix_s());
     Ok(keeper)
 }

@@ -254,7 +254,7 @@ fn try_anchors(settings: &DnssecSettings, now_unix_s: u64, tried: &mut Vec<Tried
             ));
         }
     }
-    if now_unix_s < anchors::CLOCK_FLOOR_UNIX_S {
+    if now_unix_s < clock::FLOOR_UNIX_S {
         let detail =
             "shows a time before this version was made; signatures are judged by it, so set it";
         tried.push(Tried::new(

@@ -262,7 +262,10 @@ fn a_reader_who_leaves_early_is_no_error() {
 
 #[test]
 fn anchors_are_shown_before_and_after_the_first_start() {
-    use crate::anchors::{CLOCK_FLOOR_UNIX_S, Keeper, STATE_FILE, Source, built_in, store};
+    use crate::{
+        anchors::{Keeper, STATE_FILE, Source, built_in, store},
+        clock,
+    };
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("truename.toml");
     fs::write(&file, "[state]\ndirectory = \"state\"\n").unwrap();
@@ -287,8 +290,8 @@ fn anchors_are_shown_before_and_after_the_first_start() {
 
     let path = home.path().join("state").join(STATE_FILE);
     fs::create_dir(home.path().join("state")).unwrap();
-    let mut keeper = Keeper::new(CLOCK_FLOOR_UNIX_S);
-    keeper.seed(&built_in(), Source::BuiltIn, CLOCK_FLOOR_UNIX_S);
+    let mut keeper = Keeper::new(clock::FLOOR_UNIX_S);
+    keeper.seed(&built_in(), Source::BuiltIn, clock::FLOOR_UNIX_S);
     let text = keeper.to_text().replace(
         "key valid since 2026-11-20T00:00:00Z until - built-in DS 20326",
         "key revoked since 2027-01-11T00:00:00Z until 2027-04-21T00:00:00Z built-in DS 20326",

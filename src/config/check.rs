@@ -367,6 +367,7 @@ fn dnssec(
         negative_trust_anchors: values_of(written.negative_trust_anchors),
         private_zones: routes::zones(routes, true),
         unvalidated_zones: routes::zones(routes, false),
+        clock_names: values_of(written.clock_names),
         sha1: written.sha1.map_or(default.sha1, |flag| flag.value),
         skew,
     }

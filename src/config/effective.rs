@@ -109,6 +109,7 @@ impl Settings {
             .map(|(name, until)| format!("{name} until {}", anchors::time_text(*until)))
             .collect();
         writeln!(out, "negative_trust_anchors = {}", list(&negative))?;
+        writeln!(out, "clock_names = {}", list(&self.dnssec.clock_names))?;
         writeln!(out, "sha1 = {}", self.dnssec.sha1)?;
         let skew = values::duration_text(self.dnssec.skew);
         writeln!(out, "skew = {}", quoted(&skew))?;

@@ -152,6 +152,8 @@ pub(super) struct Dnssec {
     pub(super) trust_anchors: List<PathBuf>,
     /// Names at and below which nothing is validated, each until a day (RFC 7646).
     pub(super) negative_trust_anchors: List<(Name, u64)>,
+    /// Names that set a clock, with those below; beside the built-in ones. Default none.
+    pub(super) clock_names: List<Name>,
     /// Whether RSASHA1 and SHA-1 digests are supported; default false.
     pub(super) sha1: Key<bool>,
     /// Tolerance for signature times; whole seconds, at most 1 hour, default 5 minutes.
@@ -257,6 +259,7 @@ pub(super) fn read(root: &DeTable<'_>, problems: &mut Collector<'_>) -> File {
                 "broken.example until 2027-01-31",
                 negative_trust_anchor,
             ),
+            clock_names: dnssec.texts("clock_names", "ntp.example", clock_name),
             sha1: dnssec.flag("sha1"),
             skew: dnssec.text("skew", "5m", whole_seconds),
         }),
@@ -373,6 +376,18 @@ fn doh_path(text: &str) -> Result<String, String> {
 
 fn zone(text: &str) -> Result<Name, String> {
     Name::parse(text).map_err(|error| format!("{text:?} is not a zone: {error}"))
+}
+
+/// A name that sets a clock; a single label would open a whole part of the tree.
+fn clock_name(text: &str) -> Result<Name, String> {
+    let name = Name::parse(text).map_err(|error| format!("{text:?} is not a name: {error}"))?;
+    if name.label_count() < 2 {
+        return Err(format!(
+            "{text:?} is too wide: names below it are answered unvalidated while the clock is \
+             wrong; write the time server's whole name, such as \"ntp.example\""
+        ));
+    }
+    Ok(name)
 }
 
 /// `NAME until DATE`: a name and the seconds since 1970 at which it is validated again.

@@ -98,6 +98,8 @@ pub struct DnssecSettings {
     pub private_zones: Vec<Name>,
     /// Zones whose route says `dnssec = "off"`.
     pub unvalidated_zones: Vec<Name>,
+    /// Names that set a clock, beside the well-known ones.
+    pub clock_names: Vec<Name>,
     /// Whether what rests on SHA-1 counts as signed.
     pub sha1: bool,
     /// Tolerance for signature times.
@@ -112,6 +114,7 @@ impl Default for DnssecSettings {
             negative_trust_anchors: Vec::new(),
             private_zones: Vec::new(),
             unvalidated_zones: Vec::new(),
+            clock_names: Vec::new(),
             sha1: false,
             skew: Duration::from_secs(dnssec::limits::SKEW_DEFAULT_S.into()),
         }

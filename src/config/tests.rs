@@ -100,6 +100,7 @@ file = "cache.bin"
 validate = true
 trust_anchors = ["root.key"]
 negative_trust_anchors = ["a.example until 2027-01-31", "b.example. until 2027-01-31T12:00:00Z"]
+clock_names = ["ntp.example", "Time.Corp.Example."]
 sha1 = true
 skew = "1m"
 
@@ -172,6 +173,10 @@ fn the_whole_configuration_is_read() {
             unvalidated_zones: vec![
                 Name::parse("corp.example").unwrap(),
                 Name::parse("168.192.in-addr.arpa").unwrap(),
+            ],
+            clock_names: vec![
+                Name::parse("ntp.example").unwrap(),
+                Name::parse("time.corp.example").unwrap(),
             ],
             sha1: true,
             skew: Duration::from_secs(60),
@@ -282,6 +287,18 @@ fn a_negative_trust_anchor_without_end_is_refused() {
     }
     let found = complaints("[dnssec]\nskew = \"2h\"");
     assert!(found[0].contains("must be at most 1h"), "{found:?}");
+}
+
+#[test]
+fn a_clock_name_that_opens_a_part_of_the_tree_is_refused() {
+    for (written, what) in [
+        (".", "is too wide"),
+        ("com", "is too wide"),
+        ("a..example", "is not a name"),
+    ] {
+        let found = complaints(&format!("[dnssec]\nclock_names = [\"{written}\"]"));
+        assert!(found[0].contains(what), "{found:?}");
+    }
 }
 
 #[test]

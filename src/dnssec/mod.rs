@@ -37,6 +37,7 @@
 //! | `aggressive` | denials from proofs already seen |
 //! | `rrset`, `rdata` | records sorted into sets; readers |
 //! | `trust_point` | the keys at an anchor, for whoever keeps the anchors |
+//! | `window` | when the root's signatures hold, for whoever judges the clock |
 //! | `limits` | what one answer may cost |
 //! | `inspect` | a response looked at once more, for people; no verdict rests on it |
 //! | `sentinel` | names that ask which root keys are trusted here |
@@ -63,6 +64,7 @@ mod signature;
 mod trust;
 mod trust_point;
 mod verdict;
+mod window;
 
 #[cfg(test)]
 mod tests;
@@ -81,3 +83,4 @@ pub use trust_point::{
     ProvedKeys, SeenKey, ds_fits_key, ds_of_key, ds_usable, key_usable, prove_keys,
 };
 pub use verdict::{Reason, Security, Verdict, Why};
+pub use window::{Window, root_window};

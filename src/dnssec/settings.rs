@@ -71,7 +71,8 @@ impl Settings {
 
     /// The closest negative trust anchor at or above `name` that still holds, unless a trust
     /// anchor lies below it (RFC 7646, section 2: the more specific one wins).
-    pub(super) fn negative_above(&self, name: &Name, unix_s: u64) -> Option<Name> {
+    #[must_use]
+    pub fn negative_above(&self, name: &Name, unix_s: u64) -> Option<Name> {
         if self.negative_trust_anchors.is_empty() {
             return None;
         }

@@ -1,9 +1,11 @@
 //! The client's half of TLS: whom to trust, pins, resumption, and what to tell people when a
 //! handshake fails (RFC 8310, RFC 7858, RFC 9325).
 //!
-//! Pins are checked beside the ordinary verification, never instead of it.
+//! Pins are checked beside the ordinary verification, never instead of it. While this machine's
+//! clock cannot be right, a certificate passes that would pass at some other time: name, chain and
+//! pins count as ever.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use ring::digest;
 use rustls::{
@@ -19,6 +21,8 @@ use rustls::{
 use thiserror::Error;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+
+use crate::clock::Gate;
 
 /// Sessions kept for resumption per configuration. One upstream has few names and few
 /// connections; each session is a few hundred octets.
@@ -54,7 +58,8 @@ pub enum Versions {
 }
 
 /// Builds a client configuration that trusts the public roots and `ca`, wants one of `pins` when
-/// there are any, and offers the application protocols `alpn` in order of preference.
+/// there are any, and offers the application protocols `alpn` in order of preference. `clock` says
+/// when the dates of certificates cannot be judged; without it they always are.
 ///
 /// # Errors
 /// When a certificate in `ca` is not usable as a root.
@@ -63,6 +68,7 @@ pub fn client_config(
     pins: &[Pin],
     alpn: &[&[u8]],
     versions: Versions,
+    clock: Option<&Arc<Gate>>,
 ) -> Result<ClientConfig, TrustError> {
     let provider = Arc::new(ring_provider::default_provider());
     let mut roots = RootCertStore {
@@ -75,6 +81,7 @@ pub fn client_config(
         ordinary: verifier(roots, &provider)?,
         pins: pins.to_vec(),
         provider: Arc::clone(&provider),
+        clock: clock.map(Arc::clone),
     };
     let versions: &[&rustls::SupportedProtocolVersion] = match versions {
         Versions::Tls12And13 => &[&rustls::version::TLS13, &rustls::version::TLS12],
@@ -109,6 +116,7 @@ struct PinnedVerifier {
     ordinary: Arc<WebPkiServerVerifier>,
     pins: Vec<Pin>,
     provider: Arc<CryptoProvider>,
+    clock: Option<Arc<Gate>>,
 }
 
 impl PinnedVerifier {
@@ -157,8 +165,9 @@ impl PinnedVerifier {
     }
 }
 
-impl ServerCertVerifier for PinnedVerifier {
-    fn verify_server_cert(
+impl PinnedVerifier {
+    /// Everything: name, dates, chain, pins.
+    fn verify_at(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -179,6 +188,35 @@ impl ServerCertVerifier for PinnedVerifier {
         Err(TlsError::InvalidCertificate(CertificateError::Other(
             OtherError(Arc::new(NoPinMatches)),
         )))
+    }
+}
+
+impl ServerCertVerifier for PinnedVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let verify = |at| self.verify_at(end_entity, intermediates, server_name, ocsp_response, at);
+        let verified = verify(now);
+        let (Some(clock), Err(TlsError::InvalidCertificate(reason))) = (&self.clock, &verified)
+        else {
+            return verified;
+        };
+        if !is_of_date(reason) {
+            return verified;
+        }
+        clock.doubt();
+        let Some(from_unix_s) = clock.tolerates_dates_from() else {
+            return verified;
+        };
+        moments(end_entity, intermediates, from_unix_s)
+            .into_iter()
+            .find_map(|at| verify(at).ok())
+            .map_or(verified, Ok)
     }
 
     fn verify_tls12_signature(
@@ -202,6 +240,53 @@ impl ServerCertVerifier for PinnedVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.ordinary.supported_verify_schemes()
     }
+}
+
+/// Certificates of a chain whose dates are looked at. Public chains have two or three.
+const DATED_MAX: usize = 4;
+
+/// Whether a certificate fails by its date.
+const fn is_of_date(reason: &CertificateError) -> bool {
+    matches!(
+        reason,
+        CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+    )
+}
+
+/// Times from `from_unix_s` on at which a chain may be good as a whole: while the leaf is, from
+/// the moment on when one more of its certificates begins.
+fn moments(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    from_unix_s: u64,
+) -> Vec<UnixTime> {
+    let Some((leaf_begins, leaf_ends)) = dates(leaf) else {
+        return Vec::new();
+    };
+    let begins = intermediates.iter().filter_map(dates).map(|(from, _)| from);
+    let begins = [leaf_begins].into_iter().chain(begins).take(DATED_MAX);
+    let earliest = from_unix_s.max(leaf_begins);
+    let mut moments: Vec<u64> = begins.map(|begin| begin.max(earliest)).collect();
+    moments.retain(|moment| *moment <= leaf_ends);
+    moments.sort_unstable();
+    moments.dedup();
+    let moments = moments.into_iter();
+    moments
+        .map(|unix_s| UnixTime::since_unix_epoch(Duration::from_secs(unix_s)))
+        .collect()
+}
+
+/// From when to when a certificate is valid, in seconds since 1970.
+fn dates(certificate: &CertificateDer<'_>) -> Option<(u64, u64)> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let validity = parsed.validity();
+    let from = validity.not_before.timestamp();
+    let until = validity.not_after.timestamp();
+    // One that began before 1970 began early enough.
+    Some((u64::try_from(from).unwrap_or(0), u64::try_from(until).ok()?))
 }
 
 /// The certificate is good, but not one the operator pinned.
@@ -320,6 +405,7 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
     use super::*;
+    use crate::clock::{Now, Trust};
 
     struct Chain {
         root: CertificateDer<'static>,
@@ -336,14 +422,31 @@ mod tests {
         params
     }
 
+    /// The last second of the year.
+    const END_UNIX_S: u64 = 1_924_991_999;
+    const DAY_S: u64 = 86_400;
+
     fn chain(leaf_name: &str) -> Chain {
+        dated_chain(leaf_name, (1975, 4096), (2020, 2030))
+    }
+
+    /// From the beginning of one year to the end of another: intermediate and leaf.
+    fn dated_chain(leaf_name: &str, above: (i32, i32), below: (i32, i32)) -> Chain {
+        let dated = |mut params: CertificateParams, (from, until)| {
+            params.not_before = rcgen::date_time_ymd(from, 1, 1);
+            params.not_after = rcgen::date_time_ymd(until, 12, 31);
+            params
+        };
         let root =
             CertifiedIssuer::self_signed(issuer("root"), KeyPair::generate().unwrap()).unwrap();
-        let intermediate =
-            CertifiedIssuer::signed_by(issuer("intermediate"), KeyPair::generate().unwrap(), &root)
-                .unwrap();
-        let leaf = CertificateParams::new(vec![leaf_name.to_owned()])
-            .unwrap()
+        let intermediate = CertifiedIssuer::signed_by(
+            dated(issuer("intermediate"), above),
+            KeyPair::generate().unwrap(),
+            &root,
+        )
+        .unwrap();
+        let leaf = CertificateParams::new(vec![leaf_name.to_owned()]).unwrap();
+        let leaf = dated(leaf, below)
             .signed_by(&KeyPair::generate().unwrap(), &intermediate)
             .unwrap();
         Chain {
@@ -358,6 +461,16 @@ mod tests {
         extra: &[CertificateDer<'static>],
         pins: &[Pin],
     ) -> Result<(), String> {
+        verify_under(chain, extra, pins, None, UnixTime::now())
+    }
+
+    fn verify_under(
+        chain: &Chain,
+        extra: &[CertificateDer<'static>],
+        pins: &[Pin],
+        clock: Option<Arc<Gate>>,
+        now: UnixTime,
+    ) -> Result<(), String> {
         let provider = Arc::new(ring_provider::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(chain.root.clone()).unwrap();
@@ -365,12 +478,13 @@ mod tests {
             ordinary: verifier(roots, &provider).unwrap(),
             pins: pins.to_vec(),
             provider,
+            clock,
         };
         let mut presented = vec![chain.intermediate.clone()];
         presented.extend_from_slice(extra);
         let name = ServerName::try_from("dns.example").unwrap();
         verifier
-            .verify_server_cert(&chain.leaf, &presented, &name, &[], UnixTime::now())
+            .verify_server_cert(&chain.leaf, &presented, &name, &[], now)
             .map(drop)
             .map_err(|error| explain(&error))
     }
@@ -420,5 +534,80 @@ mod tests {
             error.starts_with("certificate is valid for other.example, not dns.example;"),
             "{error}"
         );
+    }
+
+    /// A gate that knows this time to have passed, while the clock shows another.
+    fn gate(passed_unix_s: u64, shows_unix_s: u64) -> Arc<Gate> {
+        let now = Now {
+            unix_s: shows_unix_s,
+            ..Now::read()
+        };
+        Arc::new(Gate::new(Trust::new(passed_unix_s, None, &now)))
+    }
+
+    fn at(unix_s: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(unix_s))
+    }
+
+    #[test]
+    fn a_date_is_tolerated_only_while_the_clock_cannot_be_right() {
+        let good = chain("dns.example");
+        let passed = 1_800_000_000;
+        let cold = || Some(gate(passed, 1_000));
+        let plausible = || Some(gate(passed, passed));
+        for now in [at(1_000), at(END_UNIX_S + 400 * DAY_S)] {
+            assert_eq!(verify_under(&good, &[], &[], cold(), now), Ok(()));
+            for strict in [None, plausible()] {
+                let error = verify_under(&good, &[], &[], strict, now).unwrap_err();
+                assert!(error.contains("this machine's clock"), "{error}");
+            }
+        }
+        // What failed by its date makes the clock doubtful; what did not, does not.
+        let clock = gate(passed, passed);
+        let _ = verify_under(&good, &[], &[], Some(Arc::clone(&clock)), at(passed));
+        assert!(!clock.take_doubt());
+        let _ = verify_under(&good, &[], &[], Some(Arc::clone(&clock)), at(1_000));
+        assert!(clock.take_doubt());
+    }
+
+    #[test]
+    fn a_certificate_that_ended_before_what_has_passed_is_never_taken() {
+        let good = chain("dns.example");
+        for (passed, taken) in [(END_UNIX_S - 2 * DAY_S, true), (END_UNIX_S + DAY_S, false)] {
+            let verified = verify_under(&good, &[], &[], Some(gate(passed, 1_000)), at(1_000));
+            assert_eq!(verified.is_ok(), taken, "{passed}");
+        }
+    }
+
+    #[test]
+    fn all_of_a_chain_must_have_been_good_at_one_time() {
+        let cold = || Some(gate(1_800_000_000, 1_000));
+        // 2020-2030, above it from 2028 on: two years in common.
+        let late = dated_chain("dns.example", (2028, 2040), (2020, 2030));
+        assert_eq!(verify_under(&late, &[], &[], cold(), at(1_000)), Ok(()));
+        let apart = dated_chain("dns.example", (2032, 2040), (2020, 2030));
+        assert!(verify_under(&apart, &[], &[], cold(), at(1_000)).is_err());
+        let over = dated_chain("dns.example", (2000, 2026), (2020, 2030));
+        assert!(verify_under(&over, &[], &[], cold(), at(1_000)).is_err());
+    }
+
+    #[test]
+    fn name_chain_and_pins_count_whatever_the_clock() {
+        let cold = || Some(gate(1_800_000_000, 1_000));
+        let wrong = [at(1_000), at(1_800_000_000), at(END_UNIX_S + DAY_S * 400)];
+        for now in wrong {
+            let good = chain("dns.example");
+            let (spki, _) = digests(&good.leaf).unwrap();
+            let pinned = verify_under(&good, &[], &[Pin::Spki(spki)], cold(), now);
+            assert_eq!(pinned, Ok(()));
+            assert!(verify_under(&good, &[], &[Pin::Spki([0; 32])], cold(), now).is_err());
+            let other = chain("other.example");
+            assert!(verify_under(&other, &[], &[], cold(), now).is_err());
+            let stranger = Chain {
+                root: chain("dns.example").root,
+                ..good
+            };
+            assert!(verify_under(&stranger, &[], &[], cold(), now).is_err());
+        }
     }
 }

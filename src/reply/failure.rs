@@ -32,6 +32,9 @@ pub enum Failure {
     Bogus(ExtendedError),
     /// Whether the answer is true could not be found out.
     Indeterminate(ExtendedError),
+    /// This machine's clock cannot be right, so nothing can be validated; the text says what it
+    /// shows and what to do. The machine is at fault.
+    Clock(String),
     /// The name asks which root keys are trusted here, and this is how "not so" is said (RFC 8509).
     Sentinel,
     /// Something of ours broke; it is counted and logged where it happened.
@@ -50,7 +53,7 @@ impl Failure {
             | Self::Upstream(_)
             | Self::Indeterminate(_)
             | Self::Internal => true,
-            Self::NotAllowed | Self::Bogus(_) | Self::Sentinel => false,
+            Self::NotAllowed | Self::Bogus(_) | Self::Clock(_) | Self::Sentinel => false,
         }
     }
 
@@ -71,6 +74,7 @@ impl Failure {
             Self::Overloaded(bound) => (0, Cow::Borrowed(*bound)),
             Self::Unreachable => (22, Cow::Borrowed("no upstream resolver answers")),
             Self::Network(what) | Self::Upstream(what) => (23, Cow::Owned(what.clone())),
+            Self::Clock(what) => (5, Cow::Owned(what.clone())),
             Self::Bogus(error) | Self::Indeterminate(error) => return error.clone(),
             Self::Sentinel => (0, Cow::Borrowed("root key sentinel (RFC 8509)")),
             Self::Internal => (0, Cow::Borrowed("internal error")),

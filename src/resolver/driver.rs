@@ -18,6 +18,7 @@ use crate::{
 
 use super::{
     Shared,
+    clock::{self, Ruling},
     fetch::Fetcher,
     local, refresh,
     scrub::{ALIASES_MAX, scrub},
@@ -99,15 +100,23 @@ impl<U: Exchange> Driver<U> {
 
     /// Asks upstreams until the chain of aliases from the question's name ends.
     pub(super) async fn resolve(&self, question: &Question) -> Result<Found, Failure> {
+        let dnssec = match &self.dnssec {
+            Some(settings) => match clock::ruling(&self.shared, question, settings) {
+                Ruling::Judge => Some(settings),
+                Ruling::Unjudged => None,
+                Ruling::Wait(failure) => return Err(failure),
+            },
+            None => None,
+        };
         let mut whole = Found {
-            secure: self.dnssec.is_some(),
+            secure: dnssec.is_some(),
             ..Found::default()
         };
         let mut asked = question.clone();
         let mut followed = vec![question.name.clone()];
         let mut aliases = 0;
         loop {
-            let link = match (self.here(&asked), &self.dnssec) {
+            let link = match (self.here(&asked), dnssec) {
                 (Some(link), _) => link,
                 (None, Some(settings)) => self.judged(&asked, settings).await?,
                 (None, None) => self.unjudged(&asked).await?,
@@ -115,6 +124,9 @@ impl<U: Exchange> Driver<U> {
             aliases += link.aliases;
             whole.take(link.found);
             let Some(next) = link.next else {
+                if self.dnssec.is_some() && dnssec.is_none() {
+                    clock::mark(&mut whole);
+                }
                 return Ok(whole);
             };
             let is_alias = |record: &Record| record.rtype == rtype::CNAME && record.owner == next;

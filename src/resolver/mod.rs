@@ -8,6 +8,7 @@
 //! Knows floors 0 and 1 and [`crate::upstream::Exchange`]; no listener, no socket, no file.
 
 mod broken;
+mod clock;
 mod counters;
 mod driver;
 pub mod explain;
@@ -43,6 +44,8 @@ use crate::{
     wire::{Name, Query, rtype},
 };
 use broken::Broken;
+use clock::Gated;
+pub use clock::Wrong;
 pub use counters::{Counters, PerTransport};
 use driver::Driver;
 use fetch::Outcome;
@@ -79,6 +82,8 @@ pub struct Shared {
     names: ArcSwap<names::Settings>,
     /// Held to store an answer, and alone to change how answers are judged.
     judging: RwLock<()>,
+    /// Whether answers can be judged by the clock.
+    gated: Option<Gated>,
     /// Reads the clocks.
     now: fn() -> Now,
 }
@@ -109,6 +114,7 @@ impl Shared {
             dnssec: ArcSwapOption::from_pointee(dnssec),
             names: ArcSwap::default(),
             judging: RwLock::default(),
+            gated: None,
             now: Now::read,
         }
     }
@@ -147,11 +153,12 @@ impl Shared {
         }
     }
 
-    /// Stores an answer, unless it `was_judged` by settings that hold no longer.
-    fn keep(&self, stored: &Stored, was_judged: bool, settings: Option<&Arc<dnssec::Settings>>) {
+    /// Stores an answer, unless answers are judged by other `settings` by now than when it was asked
+    /// for.
+    fn keep(&self, stored: &Stored, settings: Option<&Arc<dnssec::Settings>>) {
         // The settings do not change between the look and the insertion.
         let _unchanged = self.judging.read().unwrap_or_else(PoisonError::into_inner);
-        if !was_judged || self.is_in_force(settings) {
+        if self.is_in_force(settings) {
             self.cache.insert(stored.clone());
         }
     }
@@ -249,11 +256,12 @@ impl<U: Exchange> Resolver<U> {
     ) {
         let upstreams = self.upstreams.load_full();
         let shared = Arc::clone(&self.shared);
+        let mut in_force = shared.dnssec.load_full();
         // A client that sets CD gets what upstream said, under a cache key of its own.
         let dnssec = if query.checking_disabled() {
             None
         } else {
-            shared.dnssec.load_full()
+            in_force.clone()
         };
         let deadline = now.instant + upstreams.timeout();
         let driver = Driver::new(&shared, upstreams, dnssec, deadline);
@@ -267,6 +275,7 @@ impl<U: Exchange> Resolver<U> {
             // What was judged by settings that hold no longer is judged again, once.
             if judges && !shared.is_in_force(driver.dnssec.as_ref()) {
                 driver.dnssec = shared.dnssec.load_full();
+                in_force.clone_from(&driver.dnssec);
                 found = driver.resolve(&question).await;
             }
             let now_s = shared.now().uptime_s;
@@ -276,11 +285,11 @@ impl<U: Exchange> Resolver<U> {
                     Failure::Upstream("the answer is larger than a message".to_owned())
                 })
             });
-            let settings = driver.dnssec.as_ref();
+            let settings = in_force.as_ref();
             let stored = match packed {
                 Ok(stored) => {
                     if stored.entry().ttl_s() > 0 {
-                        shared.keep(&stored, judges, settings);
+                        shared.keep(&stored, settings);
                     } else {
                         // What is not to be kept must not leave older data behind.
                         shared.cache.remove(&key);
@@ -291,7 +300,7 @@ impl<U: Exchange> Resolver<U> {
                     let stored = fill::pack_failure(&shared.cache, &key, &failure, now_s);
                     if let Some(stored) = &stored {
                         let is_down = driver.fetcher.upstreams.is_down(&question);
-                        shared.keep_failure(stored, &failure, is_down, judges, settings, now_s);
+                        shared.keep_failure(stored, &failure, is_down, settings, now_s);
                     }
                     stored
                 }
@@ -360,6 +369,7 @@ impl<U: Exchange> Handler for Resolver<U> {
     fn try_answer(&self, octets: &[u8], client: &Client, out: &mut Vec<u8>) -> Attempt<Pending> {
         let shared = &*self.shared;
         let now = shared.now();
+        shared.look_at_clock(&now);
         shared.counters.queries.add(client.transport);
         let admission = shared.access.load().admit(client.address.ip(), now.instant);
         if admission == Admission::TooOften {

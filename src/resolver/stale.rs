@@ -82,7 +82,6 @@ impl Shared {
         stored: &Stored,
         failure: &Failure,
         is_down: bool,
-        was_judged: bool,
         settings: Option<&Arc<dnssec::Settings>>,
         now_s: u32,
     ) {
@@ -96,7 +95,7 @@ impl Shared {
         if self.cache.refresh_failed(key, &failed, now_s) {
             self.counters.refresh_failures.add();
         } else {
-            self.keep(stored, was_judged, settings);
+            self.keep(stored, settings);
         }
     }
 }

@@ -52,6 +52,12 @@ pub(super) async fn validate<U: Exchange>(
         Verdict::Bogus(reason) => {
             counters.bogus.add();
             driver.shared.broken.note(reason, now_s);
+            if matches!(
+                reason.why,
+                Why::SignatureExpired | Why::SignatureNotYetValid
+            ) {
+                driver.shared.doubt_clock();
+            }
             if reason.why == Why::OverBudget {
                 counters.over_budget.add();
             }

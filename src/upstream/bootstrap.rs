@@ -25,9 +25,10 @@ use super::{
     race::Race,
     select::SetupError,
     settings::{LookUp, UpstreamSettings},
+    udp,
 };
 use crate::{
-    clock::{self, Now},
+    clock::{self, Gate, Now},
     entropy,
     wire::{CLASS_IN, Name, Question, Response, rcode, rtype},
 };
@@ -78,7 +79,8 @@ pub struct LookedUp {
 }
 
 impl Finder {
-    /// Finds the addresses of `upstream`, one of `all`. Asks nobody yet.
+    /// Finds the addresses of `upstream`, one of `all`. Asks nobody yet. `clock` says whether the
+    /// dates of certificates can be judged.
     ///
     /// # Errors
     /// When nobody can be asked, or one of those who can be cannot be set up.
@@ -86,6 +88,7 @@ impl Finder {
         upstream: &UpstreamSettings,
         look_up: &LookUp,
         all: &Settings,
+        clock: Option<&Arc<Gate>>,
     ) -> Result<Self, SetupError> {
         let guides = look_up.servers.is_empty().then(|| all.guides());
         let servers = guides.as_ref().unwrap_or(&look_up.servers).clone();
@@ -95,12 +98,13 @@ impl Finder {
                 host: look_up.host.clone(),
             });
         }
-        let servers = Upstreams::new(&Settings {
+        let servers = Settings {
             upstreams: servers,
             routes: Vec::new(),
             strategy: Strategy::Ordered,
             timeout: ATTEMPT_MAX,
-        })?;
+        };
+        let servers = Upstreams::set_up(&servers, clock.map(Arc::clone), udp::SOCKETS_MAX)?;
         Ok(Self {
             upstream: Arc::from(upstream.name.as_str()),
             host: look_up.host.clone(),

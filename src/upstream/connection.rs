@@ -83,14 +83,18 @@ pub(super) enum Dial {
 
 impl Dial {
     /// Sets up trust and protocols for an upstream. For UDP this is how its TCP fallback connects.
-    pub(super) fn new(settings: &UpstreamSettings) -> Result<Self, DialError> {
+    /// `clock` says whether the dates of certificates can be judged.
+    pub(super) fn new(
+        settings: &UpstreamSettings,
+        clock: Option<&Arc<clock::Gate>>,
+    ) -> Result<Self, DialError> {
         let name = settings.server_name.clone().ok_or(DialError::NoName);
         let target = Target {
             authority: settings.authority.clone(),
             path: settings.path.clone(),
         };
         let tls = |alpn: &[&[u8]], versions| {
-            client_tls::client_config(&settings.ca, &settings.pins, alpn, versions)
+            client_tls::client_config(&settings.ca, &settings.pins, alpn, versions, clock)
                 .map_err(DialError::Trust)
         };
         let http3 = |name, target| {

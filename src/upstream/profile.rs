@@ -16,7 +16,7 @@ use super::{
     tries::Tries,
     udp::Udp,
 };
-use crate::{handler::Transport, wire::Question};
+use crate::{clock::Gate, handler::Transport, wire::Question};
 
 /// What all workers share about one upstream.
 pub(super) struct Profile {
@@ -30,14 +30,20 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    /// Sets up the upstream, one of `all`.
-    pub(super) fn new(settings: &UpstreamSettings, all: &Settings) -> Result<Self, SetupError> {
-        let dial = Dial::new(settings).map_err(|source| SetupError::Dial {
+    /// Sets up the upstream, one of `all`; `clock` as for [`Dial::new`].
+    pub(super) fn new(
+        settings: &UpstreamSettings,
+        all: &Settings,
+        clock: Option<&Arc<Gate>>,
+    ) -> Result<Self, SetupError> {
+        let dial = Dial::new(settings, clock).map_err(|source| SetupError::Dial {
             upstream: settings.name.clone(),
             source,
         })?;
         let addresses = match &settings.look_up {
-            Some(look_up) => Addresses::Found(Arc::new(Finder::new(settings, look_up, all)?)),
+            Some(look_up) => {
+                Addresses::Found(Arc::new(Finder::new(settings, look_up, all, clock)?))
+            }
             None => settings.addresses.clone().into(),
         };
         Ok(Self {

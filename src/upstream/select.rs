@@ -27,7 +27,7 @@ use super::{
     walk::{Chosen, Walk},
 };
 use crate::{
-    clock::{self, SleepWatch},
+    clock::{self, Gate, SleepWatch},
     entropy,
     wire::{CLASS_IN, Name, Question, rtype},
 };
@@ -82,6 +82,9 @@ struct Shared {
     budget: Arc<Budget>,
     /// Decides which domains go to whom under [`Strategy::Spread`].
     hasher: ahash::RandomState,
+    /// What they were made of, to make them anew.
+    settings: Settings,
+    clock: Option<Arc<Gate>>,
 }
 
 /// One upstream as the choice sees it.
@@ -93,7 +96,11 @@ struct Member {
 }
 
 impl Shared {
-    fn new(settings: &Settings, old: Option<&Self>) -> Result<Self, SetupError> {
+    fn new(
+        settings: &Settings,
+        clock: Option<Arc<Gate>>,
+        old: Option<&Self>,
+    ) -> Result<Self, SetupError> {
         let hasher = old.map_or_else(entropy::hasher, |old| old.hasher.clone());
         let mut members = Vec::new();
         for upstream in &settings.upstreams {
@@ -103,7 +110,7 @@ impl Shared {
             });
             let profile = match kept {
                 Some(member) => Arc::clone(&member.profile),
-                None => Arc::new(Profile::new(upstream, settings)?),
+                None => Arc::new(Profile::new(upstream, settings, clock.as_ref())?),
             };
             members.push(Member {
                 profile,
@@ -118,6 +125,8 @@ impl Shared {
             timeout: settings.timeout,
             budget: old.map_or_else(|| Arc::new(Budget::new()), |old| Arc::clone(&old.budget)),
             hasher,
+            settings: settings.clone(),
+            clock,
         })
     }
 }
@@ -261,8 +270,28 @@ impl Upstreams {
     /// # Errors
     /// When the certificates or names of one make no usable set-up.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
-        let shared = Arc::new(Shared::new(settings, None)?);
-        Ok(Self(Set::new(&shared, udp::SOCKETS_MAX, None)))
+        Self::set_up(settings, None, udp::SOCKETS_MAX)
+    }
+
+    /// The same upstreams, set up again: no connection, no TLS session and no experience is kept.
+    /// From now on `clock` says whether the dates of certificates can be judged; by themselves
+    /// upstreams always judge them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn under(&self, clock: &Arc<Gate>) -> Result<Self, SetupError> {
+        let clock = Some(Arc::clone(clock));
+        Self::set_up(&self.0.shared.settings, clock, self.0.udp_sockets_max)
+    }
+
+    /// Upstreams that know nothing yet; `clock` as for [`Upstreams::under`].
+    pub(super) fn set_up(
+        settings: &Settings,
+        clock: Option<Arc<Gate>>,
+        udp_sockets_max: usize,
+    ) -> Result<Self, SetupError> {
+        let shared = Arc::new(Shared::new(settings, clock, None)?);
+        Ok(Self(Set::new(&shared, udp_sockets_max, None)))
     }
 
     /// The upstreams of new settings. What is known of those that did not change stays known, and
@@ -271,7 +300,8 @@ impl Upstreams {
     /// # Errors
     /// When the certificates or names of one make no usable set-up.
     pub fn renewed(&self, settings: &Settings) -> Result<Self, SetupError> {
-        let shared = Arc::new(Shared::new(settings, Some(&self.0.shared))?);
+        let old = &self.0.shared;
+        let shared = Arc::new(Shared::new(settings, old.clock.clone(), Some(old))?);
         let max = self.0.udp_sockets_max;
         Ok(Self(Set::new(&shared, max, Some(&self.0))))
     }

@@ -8,9 +8,10 @@ use proptest::prelude::*;
 use super::lab::{DAY_S, date, keeper, name, proved, revoked, root_keys};
 use crate::{
     anchors::{
-        ANCHORS_PER_FILE_MAX, CLOCK_FLOOR_UNIX_S, Keeper, Key, ReadError, RecordError, Seed,
-        Source, StateFault, XmlError, built_in, parse,
+        ANCHORS_PER_FILE_MAX, Keeper, Key, ReadError, RecordError, Seed, Source, StateFault,
+        XmlError, built_in, parse,
     },
+    clock,
     dnssec::ds_of_key,
     wire::Name,
 };
@@ -48,7 +49,7 @@ fn shipped_forms_say_the_same_as_the_copies_in_hickory() {
     assert_eq!(read(KEYS).unwrap().len(), 2);
     assert_eq!(xml[0].valid_from_s, Some(date("2017-02-02")));
     assert_eq!(xml[1].valid_from_s, Some(date("2024-07-18")));
-    assert!(xml.iter().all(|seed| seed.holds_at(CLOCK_FLOOR_UNIX_S)));
+    assert!(xml.iter().all(|seed| seed.holds_at(clock::FLOOR_UNIX_S)));
 }
 
 #[test]
@@ -329,7 +330,7 @@ fn state_comes_back_from_its_text() {
     assert_eq!(again.anchors(), keeper.anchors());
     assert_eq!(again.floor(), keeper.floor());
     let mut built = Keeper::new(5);
-    built.seed(&built_in(), Source::BuiltIn, CLOCK_FLOOR_UNIX_S);
+    built.seed(&built_in(), Source::BuiltIn, clock::FLOOR_UNIX_S);
     assert_eq!(Keeper::from_text(&built.to_text(), 5), Ok(built));
 }
 

@@ -5,9 +5,10 @@ use super::lab::{
 };
 use crate::{
     anchors::{
-        ADD_HOLD_DOWN_S, CLOCK_FLOOR_UNIX_S, Event, KEYS_PER_TRUST_POINT_MAX, Keeper, NotObserved,
-        REMOVE_HOLD_DOWN_S, Source, State, TRUST_POINTS_MAX, built_in,
+        ADD_HOLD_DOWN_S, Event, KEYS_PER_TRUST_POINT_MAX, Keeper, NotObserved, REMOVE_HOLD_DOWN_S,
+        Source, State, TRUST_POINTS_MAX, built_in,
     },
+    clock,
     wire::Name,
 };
 
@@ -310,7 +311,7 @@ fn two_zones_roll_apart() {
 fn bad_clock_starts_and_advances_nothing() {
     let zone = name("island.example");
     let (old, new) = (key(1), key(2));
-    let floor_s = CLOCK_FLOOR_UNIX_S;
+    let floor_s = clock::FLOOR_UNIX_S;
     let mut keeper = Keeper::new(floor_s);
     keeper.seed(&[seed(&zone, &old)], Source::Configured, 0);
     let both = proved(&zone, &[&old, &new]);

@@ -107,7 +107,7 @@ async fn a_query_travels_in_the_first_packet_when_a_session_is_resumed() {
     ] {
         let pki = Pki::new("dns.test");
         let (_endpoint, address, seen) = quic_upstream(pki.early_server(alpn), alpn);
-        let dial = Dial::new(&pki.upstream(transport, address)).unwrap();
+        let dial = Dial::new(&pki.upstream(transport, address), None).unwrap();
         let first = connect(&dial, address).await;
         assert!(!first.is_early());
         first.exchange(&question("a.example")).await.unwrap();

@@ -17,7 +17,7 @@ const PLAINLY: May = May {
 
 async fn connect(settings: &UpstreamSettings) -> Connection {
     let life = Life::default();
-    let dial = Dial::new(settings).unwrap();
+    let dial = Dial::new(settings, None).unwrap();
     let made = dial.connect(settings.addresses[0], life.clone(), PLAINLY);
     Connection::new(1, life, made.await.unwrap())
 }

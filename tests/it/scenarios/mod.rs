@@ -4,6 +4,7 @@
 //! A file begins with a comment that says what it is about. Then come lines of words:
 //!
 //! ```text
+//! SETTINGS [clock] [starts=+-seconds] [clock-name=name]
 //! SETTINGS [upstreams=2] [skew=0] [sha1] [off] [negative=name] [private=name] [stale=seconds]
 //! UPSTREAM [one|two|all] name type    what is said to this question; the honest answer, changed by
 //!     RCODE rcode                     the indented lines below:
@@ -34,6 +35,9 @@
 //! SETTLE                              what goes on behind ends
 //! BLAMED upstream
 //! TIME +seconds [WALL]                moves all clocks, or the wall clock alone, also by -seconds
+//! CLOCK +-seconds|right               the wall clock alone is set, by this much or to the truth
+//! CLOCK-IS cold|plausible|synced
+//! ROOT-SIGNATURES [prove-nothing]                     the upstream's are taken as evidence about the clock
 //! ```
 //!
 //! [`lies`] says what the options of signatures are. What must hold always needs no line: SERVFAIL
@@ -58,11 +62,12 @@ use futures_util::FutureExt as _;
 use truename::{
     access::{self, Access},
     cache,
-    clock::Now,
-    dnssec::Settings,
+    clock::{FLOOR_UNIX_S, Gate, Now, Trust},
+    dnssec::{Settings, root_window},
     handler::{Attempt, Client, Handler},
     reply,
     resolver::{Resolver, Shared},
+    upstream::Exchange as _,
     wire,
 };
 
@@ -77,15 +82,28 @@ use crate::{
 };
 use lies::Lie;
 use script::Script;
+pub(crate) use script::honest;
 use words::{Words, rcode, read};
 
 thread_local! {
     /// The time of the scenario that this thread runs.
     static NOW: Cell<Option<Now>> = const { Cell::new(None) };
+    /// By how many seconds its wall clock is wrong.
+    static WRONG_BY_S: Cell<i64> = const { Cell::new(0) };
 }
 
 fn now() -> Now {
     NOW.get().expect("a scenario runs")
+}
+
+/// Sets the wall clock so much ahead.
+fn set_clock(by_s: i64) {
+    let now = now();
+    WRONG_BY_S.set(WRONG_BY_S.get() + by_s);
+    NOW.set(Some(Now {
+        unix_s: now.unix_s.checked_add_signed(by_s).expect("a time"),
+        ..now
+    }));
 }
 
 /// What a scenario's header decides.
@@ -93,6 +111,8 @@ struct Header {
     dnssec: Option<Settings>,
     cache: cache::Settings,
     upstreams: usize,
+    /// Whether the clock is watched, and the names that set it.
+    clock: Option<Vec<wire::Name>>,
 }
 
 /// A scenario on its way.
@@ -100,6 +120,7 @@ struct Stage {
     script: Arc<Script>,
     shared: Arc<Shared>,
     resolver: Resolver<Script>,
+    gate: Option<Arc<Gate>>,
     serve_stale_s: u32,
     last: Option<Last>,
     /// The rcode of the latest reply to each question that was asked, by its cache key.
@@ -181,6 +202,7 @@ fn run(universe: &Arc<Universe>, unix_s: u64, text: &str) -> Vec<String> {
         unix_s,
         ..Now::read()
     }));
+    WRONG_BY_S.set(0);
     // Timers run as soon as nothing else can.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -222,6 +244,7 @@ async fn walk(
         ))),
         cache: cache::Settings::default(),
         upstreams: 1,
+        clock: None,
     };
     let mut stage: Option<Stage> = None;
     let mut lines = text.lines().zip(1..).peekable();
@@ -286,6 +309,19 @@ impl Header {
                 self.cache.serve_stale_s = read(value)?;
                 continue;
             }
+            if key == "clock" {
+                self.clock.get_or_insert_default();
+                continue;
+            }
+            if key == "clock-name" {
+                let name = wire::Name::parse(value).map_err(|error| error.to_string())?;
+                self.clock.get_or_insert_default().push(name);
+                continue;
+            }
+            if key == "starts" {
+                set_clock(read(value)?);
+                continue;
+            }
             if key == "off" {
                 self.dnssec = None;
                 continue;
@@ -316,11 +352,18 @@ impl Stage {
             reply::Settings::new(Duration::from_secs(30)),
             header.dnssec.clone(),
         );
-        let shared = Arc::new(shared.with_clock(now));
+        let mut shared = shared.with_clock(now);
+        let names = header.clock.as_ref();
+        let gate = names.map(|_| Arc::new(Gate::new(Trust::new(FLOOR_UNIX_S, None, &now()))));
+        if let (Some(gate), Some(names)) = (&gate, names) {
+            shared = shared.with_clock_gate(Arc::clone(gate), names);
+        }
+        let shared = Arc::new(shared);
         Self {
             resolver: Resolver::new(Arc::clone(&shared), Arc::clone(&script)),
             script,
             shared,
+            gate,
             serve_stale_s: header.cache.serve_stale_s,
             last: None,
             replied: HashMap::new(),
@@ -359,10 +402,47 @@ impl Stage {
                 let blamed = self.script.is_blamed(words.word("an upstream")?);
                 return Ok(complaint(blamed, || "it is not blamed".to_owned()));
             }
+            "CLOCK" => match words.word("seconds")? {
+                "right" => set_clock(-WRONG_BY_S.get()),
+                word => set_clock(read(word)?),
+            },
+            "CLOCK-IS" => {
+                let gate = self.gate.as_ref().ok_or("nobody watches the clock")?;
+                let state = gate.status(&now()).state.label();
+                let wanted = words.word("a state")?;
+                return Ok(complaint(state == wanted, || {
+                    format!("the clock is {state}")
+                }));
+            }
+            "ROOT-SIGNATURES" => {
+                let soa = self.root(rtype::SOA).await?;
+                let keys = self.root(rtype::DNSKEY).await?;
+                let settings = self.shared.dnssec_settings().ok_or("validation is off")?;
+                let found = root_window(&soa, &keys, &settings, &now());
+                if let Some(window) = found {
+                    self.shared.root_signed(&window, &now());
+                }
+                let proves = words.optional() != Some("prove-nothing");
+                return Ok(complaint(found.is_some() == proves, || {
+                    format!("they prove {found:?}")
+                }));
+            }
             "TIME" => pass(words)?,
             other => return Err(format!("{other} is no step")),
         }
         Ok(Vec::new())
+    }
+
+    /// What the first upstream says of the root.
+    async fn root(&self, qtype: u16) -> Result<wire::Response, String> {
+        let question = wire::Question {
+            name: wire::Name::root(),
+            qtype,
+            qclass: wire::CLASS_IN,
+        };
+        let exchanged = self.script.exchange(&question, now().instant, None).await;
+        let octets = exchanged.map_err(|error| error.to_string())?.octets;
+        wire::Response::parse(&octets).map_err(|error| error.to_string())
     }
 
     async fn query(&mut self, words: &mut Words<'_>) -> Result<Vec<String>, String> {

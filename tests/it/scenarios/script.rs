@@ -176,7 +176,7 @@ impl Exchange for Script {
 }
 
 /// What an honest upstream answers to a question with CD and DO.
-pub(super) fn honest(universe: &Universe, name: &Name, rtype: u16) -> Response {
+pub(crate) fn honest(universe: &Universe, name: &Name, rtype: u16) -> Response {
     let mut question = name.as_wire().to_vec();
     question.extend(rtype.to_be_bytes());
     question.extend(1u16.to_be_bytes());

@@ -5,6 +5,7 @@ mod cost;
 mod denial;
 mod remembered;
 mod round_trips;
+mod window;
 
 use std::collections::HashMap;
 

@@ -3,6 +3,15 @@
 //! One step has one [`Now`] (arrival, validation, reply): it is read at its beginning and handed
 //! down, so that all of the step agrees on the time and the pure rooms are deterministic under test. Monotonic
 //! time ends waits, uptime ages cache entries; wall time only judges signatures and certificates.
+//!
+//! A wall clock may be wrong: [`Trust`] says how far it can be trusted, [`Gate`] tells all of the
+//! process.
+
+mod gate;
+mod trust;
+
+pub use gate::{Gate, Status};
+pub use trust::{Cause, Change, STEP_S, Signed, State, TOLERANCE_S, Trust};
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -11,6 +20,28 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
+/// The release's day, 2026-11-20. Raise it with each release.
+const RELEASED_UNIX_S: u64 = 1_795_132_800;
+
+/// A moment in the past of every machine this version runs on, in seconds since 1970: the time of
+/// the build as `SOURCE_DATE_EPOCH` gives it, which reproducible builds set, but not before the
+/// release. A clock that shows less is wrong.
+pub const FLOOR_UNIX_S: u64 = match option_env!("SOURCE_DATE_EPOCH") {
+    Some(text) => later(RELEASED_UNIX_S, number(text)),
+    None => RELEASED_UNIX_S,
+};
+
+const fn later(one: u64, other: u64) -> u64 {
+    if one < other { other } else { one }
+}
+
+/// The decimal number a text is; 0 when it is none.
+const fn number(text: &str) -> u64 {
+    match u64::from_str_radix(text, 10) {
+        Ok(number) => number,
+        Err(_) => 0,
+    }
+}
 /// What [`Now::uptime_s`] is at boot: not 0, so that answers stored before this boot, which come
 /// from a file, have a time too. 34 years before, and a hundred after.
 pub const UPTIME_AT_BOOT_S: u32 = 1 << 30;
