@@ -16,7 +16,7 @@ use super::{
     connection::DialError,
     error::Failure,
     hedge::Budget,
-    probing,
+    probing::{self, Measuring},
     profile::{Profile, Upstream},
     race::Race,
     routes::{Group, Routes},
@@ -35,6 +35,10 @@ use crate::{
 /// One question of so many is also put to an upstream that is not the fastest, to see whether it
 /// still is not. No client waits for that.
 const MEASURE_ONE_IN: u32 = 64;
+/// The same while an upstream has given fewer than [`SAMPLES_ENOUGH`] answers.
+const MEASURE_EARLY_ONE_IN: u32 = 16;
+/// With so many answers chance has little part in the mean of their times.
+const SAMPLES_ENOUGH: u32 = 32;
 
 /// The upstreams of one worker.
 #[derive(Clone)]
@@ -244,22 +248,36 @@ impl Set {
         group.places.iter().filter_map(candidate).collect()
     }
 
-    /// Now and then sees how fast one is that is not the first of `order`: each a few times at the
-    /// start, later the one that was not heard of for longest.
+    /// Sees how fast those are that are not the first of `order`: all at once, a few times, at the
+    /// start, so that the same questions tell them apart; later now and then the one that was not
+    /// heard of for longest.
     fn measure(&self, question: &Question, order: &[Candidate]) {
-        let good = order
-            .iter()
-            .skip(1)
-            .filter(|it| it.facts.standing == Standing::Good);
-        let Some(oldest) = good.min_by_key(|it| it.facts.timed_at) else {
-            return;
+        let others = order.iter().skip(1);
+        let good = others.filter(|it| it.facts.standing == Standing::Good);
+        let mut oldest: Option<&Candidate> = None;
+        for it in good {
+            if it.facts.samples < strategy::SAMPLES_MIN
+                && let Some(upstream) = self.upstreams.get(it.place)
+                && let Some(measuring) = Measuring::begin_first(upstream)
+            {
+                probing::measure(upstream, question, measuring);
+            }
+            if oldest.is_none_or(|oldest| it.facts.timed_at < oldest.facts.timed_at) {
+                oldest = Some(it);
+            }
+        }
+        let Some(oldest) = oldest else { return };
+        let one_in = if oldest.facts.samples < SAMPLES_ENOUGH {
+            MEASURE_EARLY_ONE_IN
+        } else {
+            MEASURE_ONE_IN
         };
-        let is_unknown = oldest.facts.samples < strategy::SAMPLES_MIN;
-        if (is_unknown || entropy::below(MEASURE_ONE_IN) == 0)
-            && self.budget().take()
+        if entropy::below(one_in) == 0
             && let Some(upstream) = self.upstreams.get(oldest.place)
+            && let Some(measuring) = Measuring::begin(upstream)
+            && self.budget().take()
         {
-            probing::measure(Arc::clone(upstream), question.clone());
+            probing::measure(upstream, question, measuring);
         }
     }
 }
