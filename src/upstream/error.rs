@@ -69,6 +69,23 @@ impl ExchangeError {
         !matches!(self.failure, Failure::Handshake { .. })
     }
 
+    /// Whether this machine had no way to reach anybody: no route, no address. Told of several
+    /// upstreams only when it is so for each of them.
+    pub(super) fn is_for_want_of_network(&self) -> bool {
+        match &self.failure {
+            Failure::Connect { source, .. } | Failure::Send(source) => matches!(
+                source.raw_os_error().map(Errno::from_raw),
+                Some(
+                    Errno::ENETUNREACH
+                        | Errno::EHOSTUNREACH
+                        | Errno::ENETDOWN
+                        | Errno::EADDRNOTAVAIL
+                )
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether no upstream showed any sign of life ([`Class::Silent`]).
     #[must_use]
     pub const fn is_silent(&self) -> bool {

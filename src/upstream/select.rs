@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::sleep_until;
+use tokio::{
+    sync::watch,
+    time::{sleep_until, timeout},
+};
 
 use super::{
     Exchange, ExchangeError, Exchanged, LookedUp, Probe, Settings, Status,
@@ -39,6 +42,14 @@ const MEASURE_ONE_IN: u32 = 64;
 const MEASURE_EARLY_ONE_IN: u32 = 16;
 /// With so many answers chance has little part in the mean of their times.
 const SAMPLES_ENOUGH: u32 = 32;
+
+/// A machine that starts, wakes or moves has addresses and routes again within so long, mostly. A
+/// query that finds none in this time is not told at once.
+const NETWORK_SETTLES: Duration = Duration::from_secs(5);
+/// How long such a query waits in all, so that its answer comes within a stub's patience.
+const NO_NETWORK_MAX: Duration = Duration::from_millis(1500);
+/// How long until it is tried again when nobody tells that the network changed.
+const NO_NETWORK_AGAIN: Duration = Duration::from_millis(300);
 
 /// The upstreams of one worker.
 #[derive(Clone)]
@@ -75,6 +86,8 @@ pub(super) struct Set {
     shared: Arc<Shared>,
     udp_sockets_max: usize,
     sleep: SleepWatch,
+    /// When the network became what it is; at first, when this was made.
+    network: watch::Sender<Instant>,
 }
 
 /// What all workers share.
@@ -154,6 +167,7 @@ impl Set {
             shared: Arc::clone(shared),
             udp_sockets_max,
             sleep: SleepWatch::new(clock::asleep()),
+            network: watch::Sender::new(clock::instant()),
         })
     }
 
@@ -192,6 +206,21 @@ impl Set {
                 qtype: rtype::SOA,
                 qclass: CLASS_IN,
             })
+    }
+
+    /// Waits for a network when one is likely to be there soon, on behalf of a query that `began`
+    /// then and found none; false when there is no use in that.
+    async fn wait_for_network(&self, began: Instant, deadline: Instant) -> bool {
+        let mut network = self.network.subscribe();
+        let settled = *network.borrow_and_update() + NETWORK_SETTLES;
+        let until = deadline.min(began + NO_NETWORK_MAX);
+        let again = clock::instant() + NO_NETWORK_AGAIN;
+        if again > settled.min(until) {
+            return false;
+        }
+        // Whether it changed or not, the next try shows.
+        drop(timeout(NO_NETWORK_AGAIN, network.changed()).await);
+        true
     }
 
     /// The upstreams for `question` in the order in which to try them now. Those that are not well
@@ -424,6 +453,7 @@ impl Upstreams {
             upstream.network_changed();
         }
         self.retry_now();
+        self.0.network.send_replace(clock::instant());
     }
 
     /// Takes all connections out of use, as if each had been idle for long.
@@ -432,6 +462,13 @@ impl Upstreams {
         for upstream in &self.0.upstreams {
             upstream.lose_connections();
         }
+    }
+
+    /// Lets so much time have passed since the network changed.
+    #[cfg(test)]
+    pub(super) fn network_is_old(&self) {
+        let then = clock::instant().checked_sub(NETWORK_SETTLES).unwrap();
+        self.0.network.send_replace(then);
     }
 
     /// Treats a sleep of this machine as a change of its network. Each exchange looks by itself,
@@ -481,10 +518,18 @@ impl Exchange for Upstreams {
         let began = clock::instant();
         let deadline = deadline.min(began + self.timeout());
         self.0.budget().earn();
-        let tries = Tries::new();
-        let order = self.0.order(question, began, avoid);
-        let walk = Walk::new(&self.0, order, question, &tries);
-        walk.run(began, deadline).await
+        loop {
+            let now = clock::instant();
+            let tries = Tries::new();
+            let order = self.0.order(question, now, avoid);
+            let walk = Walk::new(&self.0, order, question, &tries);
+            match walk.run(now, deadline).await {
+                Err(error)
+                    if error.is_for_want_of_network()
+                        && self.0.wait_for_network(began, deadline).await => {}
+                outcome => return outcome,
+            }
+        }
     }
 }
 

@@ -316,10 +316,11 @@ impl<'a> Walk<'a> {
 
     /// Keeps the error that says most about the name, the last of those that say the same.
     fn note(&mut self, error: ExchangeError) {
+        let says = |error: &ExchangeError| (error.class(), !error.is_for_want_of_network());
         if self
             .error
             .as_ref()
-            .is_none_or(|kept| kept.class() <= error.class())
+            .is_none_or(|kept| says(kept) <= says(&error))
         {
             self.error = Some(error);
         }
