@@ -14,6 +14,8 @@ use quinn::{
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 
+use super::sessions::Sessions;
+
 /// The most octets in flight on one stream towards us: the longest DNS message with its length or
 /// the HTTP/3 frames around it. An upstream that sends more waits for flow control.
 const STREAM_WINDOW_OCTETS: u32 = 2 + 65_535;
@@ -38,13 +40,15 @@ pub enum QuicConnectError {
 }
 
 /// Turns a TLS configuration (TLS 1.3, ALPN set) into one for QUIC connections on which the far
-/// side may open `uni_streams_max` unidirectional streams, and no bidirectional ones.
+/// side may open `uni_streams_max` unidirectional streams, and no bidirectional ones. Tokens are kept
+/// with the `sessions` of that configuration.
 ///
 /// # Errors
 /// When the TLS configuration has no cipher suite that QUIC can use.
 pub fn client_config(
     tls: rustls::ClientConfig,
     uni_streams_max: u32,
+    sessions: &Arc<Sessions>,
 ) -> Result<ClientConfig, QuicConnectError> {
     let crypto = QuicClientConfig::try_from(tls)
         .map_err(|error| QuicConnectError::Handshake(error.to_string()))?;
@@ -58,6 +62,7 @@ pub fn client_config(
         .datagram_receive_buffer_size(None);
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
+    config.token_store(Arc::<Sessions>::clone(sessions));
     Ok(config)
 }
 

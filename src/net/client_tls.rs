@@ -22,11 +22,8 @@ use thiserror::Error;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
+use super::sessions::Sessions;
 use crate::clock::Gate;
-
-/// Sessions kept for resumption per configuration. One upstream has few names and few
-/// connections; each session is a few hundred octets.
-const SESSIONS_MAX: usize = 16;
 
 /// A digest that must be found in the certificate chain an upstream presents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +56,8 @@ pub enum Versions {
 
 /// Builds a client configuration that trusts the public roots and `ca`, wants one of `pins` when
 /// there are any, and offers the application protocols `alpn` in order of preference. `clock` says
-/// when the dates of certificates cannot be judged; without it they always are.
+/// when the dates of certificates cannot be judged; without it they always are. `sessions` are those
+/// of this configuration alone.
 ///
 /// # Errors
 /// When a certificate in `ca` is not usable as a root.
@@ -69,6 +67,7 @@ pub fn client_config(
     alpn: &[&[u8]],
     versions: Versions,
     clock: Option<&Arc<Gate>>,
+    sessions: &Arc<Sessions>,
 ) -> Result<ClientConfig, TrustError> {
     let provider = Arc::new(ring_provider::default_provider());
     let mut roots = RootCertStore {
@@ -96,7 +95,7 @@ pub fn client_config(
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     // Sessions belong to this configuration, so one that was begun under other roots or pins is
     // never resumed. Whether early data is sent is said with each connection.
-    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+    config.resumption = Resumption::store(Arc::<Sessions>::clone(sessions));
     config.enable_early_data = true;
     Ok(config)
 }

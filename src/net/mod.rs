@@ -13,4 +13,5 @@ pub mod netlink;
 pub mod port_owner;
 pub mod server_quic;
 pub mod server_tls;
+pub mod sessions;
 pub mod sockets;

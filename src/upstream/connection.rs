@@ -35,6 +35,7 @@ use crate::{
     net::{
         client_quic::{self, QuicConnectError},
         client_tls::{self, TrustError, Versions},
+        sessions::Sessions,
     },
     wire::Question,
 };
@@ -61,11 +62,13 @@ pub(super) enum Dial {
     Tls {
         connector: TlsConnector,
         name: ServerName<'static>,
+        sessions: Arc<Sessions>,
     },
     Https {
         connector: TlsConnector,
         name: ServerName<'static>,
         target: Target,
+        sessions: Arc<Sessions>,
         /// The way over HTTP/3, and whether to take it.
         http3: Box<Dial>,
         upgrade: Arc<Upgrade>,
@@ -74,10 +77,12 @@ pub(super) enum Dial {
         config: quinn::ClientConfig,
         name: ServerName<'static>,
         target: Target,
+        sessions: Arc<Sessions>,
     },
     Quic {
         config: quinn::ClientConfig,
         name: ServerName<'static>,
+        sessions: Arc<Sessions>,
     },
 }
 
@@ -93,44 +98,47 @@ impl Dial {
             authority: settings.authority.clone(),
             path: settings.path.clone(),
         };
-        let tls = |alpn: &[&[u8]], versions| {
-            client_tls::client_config(&settings.ca, &settings.pins, alpn, versions, clock)
+        let tls = |alpn: &[&[u8]], versions, sessions: &Arc<Sessions>| {
+            let (ca, pins) = (&settings.ca, &settings.pins);
+            client_tls::client_config(ca, pins, alpn, versions, clock, sessions)
                 .map_err(DialError::Trust)
         };
-        let http3 = |name, target| {
-            let tls = tls(&[b"h3"], Versions::Tls13)?;
-            let config = client_quic::client_config(tls, https3::UNI_STREAMS_MAX)
-                .map_err(DialError::Quic)?;
+        let quic = |alpn: &[&[u8]], uni_streams_max, sessions: &Arc<Sessions>| {
+            let tls = tls(alpn, Versions::Tls13, sessions)?;
+            client_quic::client_config(tls, uni_streams_max, sessions).map_err(DialError::Quic)
+        };
+        let sessions = Sessions::new();
+        let http3 = |name, target, sessions: Arc<Sessions>| {
             Ok(Self::Http3 {
-                config,
+                config: quic(&[b"h3"], https3::UNI_STREAMS_MAX, &sessions)?,
                 name,
                 target,
+                sessions,
             })
         };
         Ok(match settings.transport {
             Transport::Udp | Transport::Tcp => Self::Tcp,
             Transport::Tls => Self::Tls {
-                connector: Arc::new(tls(&[b"dot"], Versions::Tls12And13)?).into(),
+                connector: Arc::new(tls(&[b"dot"], Versions::Tls12And13, &sessions)?).into(),
                 name: name?,
+                sessions,
             },
             Transport::Https => {
                 let name = name?;
                 Self::Https {
-                    connector: Arc::new(tls(&[b"h2"], Versions::Tls12And13)?).into(),
+                    connector: Arc::new(tls(&[b"h2"], Versions::Tls12And13, &sessions)?).into(),
                     name: name.clone(),
                     target: target.clone(),
-                    http3: Box::new(http3(name, target)?),
+                    sessions,
+                    http3: Box::new(http3(name, target, Sessions::new())?),
                     upgrade: Arc::default(),
                 }
             }
-            Transport::Http3 => http3(name?, target)?,
+            Transport::Http3 => http3(name?, target, sessions)?,
             Transport::Quic => Self::Quic {
-                config: client_quic::client_config(
-                    tls(&[b"doq"], Versions::Tls13)?,
-                    quic::UNI_STREAMS_MAX,
-                )
-                .map_err(DialError::Quic)?,
+                config: quic(&[b"doq"], quic::UNI_STREAMS_MAX, &sessions)?,
                 name: name?,
+                sessions,
             },
         })
     }
@@ -150,10 +158,24 @@ impl Dial {
             .unwrap_or(Err(Failure::ConnectTimeout { address }))
     }
 
-    /// Another network may let through what the last one did not.
+    /// Another network may let through what the last one did not, and nobody is to know us again
+    /// there by our sessions.
     pub(super) fn network_changed(&self) {
-        if let Self::Https { upgrade, .. } = self {
-            upgrade.network_changed();
+        match self {
+            Self::Tcp => {}
+            Self::Https {
+                sessions,
+                http3,
+                upgrade,
+                ..
+            } => {
+                sessions.forget();
+                http3.network_changed();
+                upgrade.network_changed();
+            }
+            Self::Tls { sessions, .. }
+            | Self::Http3 { sessions, .. }
+            | Self::Quic { sessions, .. } => sessions.forget(),
         }
     }
 
@@ -237,7 +259,9 @@ impl Dial {
                 let tcp = Listened::new(tcp, life.clone());
                 Kind::Stream(Stream::start(tcp, None, life))
             }
-            Self::Tls { connector, name } => {
+            Self::Tls {
+                connector, name, ..
+            } => {
                 // Without early data: no document says how DoT may use it, as TLS wants (RFC 8446,
                 // appendix E.5). DoQ and HTTP have theirs.
                 let tls = tls(address, connector, name, life.clone(), false).await?;
@@ -264,13 +288,14 @@ impl Dial {
                 config,
                 name,
                 target,
+                ..
             } => {
                 let connection;
                 (connection, early) = quic(address, name, config, &life, early_data).await?;
                 let https3 = Https3::start(connection, target.clone(), life);
                 Kind::Https3(https3.await.map_err(failed)?)
             }
-            Self::Quic { config, name } => {
+            Self::Quic { config, name, .. } => {
                 let connection;
                 (connection, early) = quic(address, name, config, &life, early_data).await?;
                 Kind::Quic(Quic::start(connection, life))

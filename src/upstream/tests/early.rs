@@ -4,6 +4,7 @@ use std::io::Read;
 
 use bytes::{Buf, Bytes};
 use quinn::{Endpoint, crypto::rustls::QuicServerConfig};
+use rustls::HandshakeKind;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -23,6 +24,8 @@ struct Seen {
     connections: AtomicUsize,
     queries: AtomicUsize,
     early: AtomicUsize,
+    /// Handshakes that resumed a session.
+    resumed: AtomicUsize,
 }
 
 impl Seen {
@@ -204,6 +207,9 @@ async fn early_doh(pki: &Pki, early_octets: u32, status: u16) -> (SocketAddr, Ar
         async move {
             let mut stream = acceptor.accept(stream).await.unwrap();
             seen.connections.fetch_add(1, Ordering::SeqCst);
+            let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+            seen.resumed
+                .fetch_add(usize::from(is_resumed), Ordering::SeqCst);
             let mut early = Vec::new();
             if let Some(mut data) = stream.get_mut().1.early_data() {
                 data.read_to_end(&mut early).unwrap();
@@ -246,10 +252,14 @@ async fn doh_resumes_with_early_data() {
     ask_many(&upstreams, 10).await;
     assert_eq!(seen.early(), 1);
     assert_eq!(seen.connections.load(Ordering::SeqCst), 2);
-    // Another network is another address to be seen from: nothing leaves early there.
+    assert_eq!(seen.resumed.load(Ordering::SeqCst), 1);
+    // Another network is another address to be seen from: nothing leaves early there, and nothing
+    // shows that it is us again.
     upstreams.network_changed();
     ask_many(&upstreams, 10).await;
     assert_eq!(seen.early(), 1);
+    assert_eq!(seen.resumed.load(Ordering::SeqCst), 1);
+    assert_eq!(seen.connections.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]
