@@ -17,6 +17,7 @@ use std::{
 use data_encoding::HEXLOWER_PERMISSIVE;
 use nix::unistd::geteuid;
 use ring::digest::{SHA256, digest};
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     clock::{self, Now},
     config::Settings,
     dnssec, durable, resolver,
+    upstream::UpstreamSettings,
 };
 
 /// How often a changed cache is written: what a crash loses against what a memory card endures.
@@ -60,20 +62,22 @@ impl CacheFile {
     /// Reads the file that the settings name into the cache, and writes it from now on; `None` when
     /// none is named. A file that is of no use is said and never an error.
     pub(super) fn start(
-        settings: &Settings,
+        settings: watch::Receiver<Arc<Settings>>,
         shared: &Arc<resolver::Shared>,
     ) -> io::Result<Option<Self>> {
-        let Some(path) = settings.cache_file.clone() else {
+        let now = Arc::clone(&settings.borrow());
+        let Some(path) = now.cache_file.clone() else {
             return Ok(None);
         };
         let boot = boot_id();
-        load(&path, settings, shared, boot);
+        load(&path, &now, shared, boot);
         // One wish to write stands for many.
         let (wake, woken) = mpsc::sync_channel(1);
         let (ending, ended) = mpsc::sync_channel(1);
         let writer = Writer {
             path,
             shared: Arc::clone(shared),
+            settings,
             boot,
             written: None,
             complained: None,
@@ -202,17 +206,17 @@ fn read(
     let open = || File::open(path).map(|file| file.take(octets_max));
     let reader = || open().map(|file| BufReader::with_capacity(BUFFER_OCTETS, file));
     let head = file::verify(&mut reader().map_err(Unfit::Unreadable)?)?;
-    if head.judge != judge(shared.dnssec_settings().as_deref()) {
+    if head.judge != judge(shared.dnssec_settings().as_deref(), settings) {
         return Err(Unfit::Outdated(
             "its answers were judged by another version of truename, or other [dnssec] settings \
-             or trust anchors"
+             or trust anchors, or come by other routes"
                 .to_owned(),
         ));
     }
     let now = Now::read();
     let Some(age_s) = head.age_s(&now, boot) else {
         return Err(Unfit::Outdated(
-            "by this clock its file comes from the future, so nobody knows how old it is"
+            "its file is older or younger than this clock allows, which was set since it was written"
                 .to_owned(),
         ));
     };
@@ -239,6 +243,7 @@ fn beside(path: &Path) -> PathBuf {
 struct Writer {
     path: PathBuf,
     shared: Arc<resolver::Shared>,
+    settings: watch::Receiver<Arc<Settings>>,
     boot: [u8; 16],
     /// How many questions had been asked of upstreams when it was last written; as long as there are
     /// no more, nothing changed.
@@ -267,6 +272,10 @@ impl Writer {
 
     /// Failing is said once for each reason.
     fn save(&mut self) {
+        // What was answered unjudged must not come back under a clock that is right.
+        if self.shared.is_clock_cold() {
+            return;
+        }
         let exchanges = self.shared.counters.exchanges.value();
         match self.write() {
             Ok(answers) => {
@@ -274,7 +283,7 @@ impl Writer {
                 self.written = Some(exchanges);
                 self.complained = None;
             }
-            // Somebody changed how answers are judged, and what is in the cache is of both kinds.
+            // Answers were forgotten meanwhile, and what was written has some of them.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
                 let text = format!(
@@ -291,13 +300,15 @@ impl Writer {
     }
 
     fn write(&self) -> io::Result<u64> {
-        let settings = self.shared.dnssec_settings();
+        let forgotten = self.shared.forgotten();
+        let settings = Arc::clone(&self.settings.borrow());
+        let dnssec = self.shared.dnssec_settings();
         let now = Now::read();
         let head = Head {
             unix_s: now.unix_s,
             uptime_s: now.uptime_s,
             boot: self.boot,
-            judge: judge(settings.as_deref()),
+            judge: judge(dnssec.as_deref(), &settings),
         };
         let mut answers = 0;
         durable::replace(&self.path, MODE, |file| {
@@ -305,10 +316,9 @@ impl Writer {
             let times = self.shared.cache_settings();
             answers = file::save(&self.shared.cache, &head, &times, &mut out)?;
             out.flush()?;
-            // All that is in the cache was judged by the settings in force, see
-            // [`resolver::Shared::apply_dnssec`]; so what was written was, if they still are.
-            let still = self.shared.dnssec_settings();
-            if settings.as_ref().map(Arc::as_ptr) == still.as_ref().map(Arc::as_ptr) {
+            // All that is in the cache was judged by the settings in force: what was not is
+            // forgotten when they change. So what was written was, if nothing was forgotten since.
+            if self.shared.forgotten() == forgotten {
                 Ok(())
             } else {
                 Err(io::ErrorKind::Interrupted.into())
@@ -318,11 +328,19 @@ impl Writer {
     }
 }
 
-/// A digest of everything by which answers are judged: the validator's settings and the program's
-/// version, since a later one may be stricter.
-fn judge(settings: Option<&dnssec::Settings>) -> [u8; 32] {
+/// A digest of everything by which answers are judged: the validator's settings, who is asked for zones
+/// with a route and which names nobody is asked for, and the program's version, since a later one may
+/// be stricter.
+fn judge(dnssec: Option<&dnssec::Settings>, settings: &Settings) -> [u8; 32] {
     let mut lines = Vec::new();
-    if let Some(settings) = settings {
+    let upstreams = &settings.upstream.upstreams;
+    for route in &settings.upstream.routes {
+        let is_asked = |upstream: &&UpstreamSettings| route.upstreams.contains(&upstream.name);
+        let asked: Vec<_> = upstreams.iter().filter(is_asked).collect();
+        lines.push(format!("route {:?} {asked:?}", route.zones));
+    }
+    lines.push(format!("names {:?}", settings.names));
+    if let Some(settings) = dnssec {
         let dnssec::Settings {
             anchors,
             negative_trust_anchors,
