@@ -3,15 +3,15 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, BufWriter, Read as _, Write as _},
-    os::unix::fs::MetadataExt as _,
+    io::{self, BufReader, BufWriter, Read, Seek as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc, Weak,
         mpsc::{self, RecvTimeoutError, SyncSender},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -32,12 +32,15 @@ use crate::{
 const SAVE_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How long the end waits for the last write. The file is the old one when it takes longer.
 const LAST_SAVE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the start waits for answers from the file; what was read until then is used.
+/// How long the start waits for the file to be checked, and then for its answers; of those what was
+/// read until then is used.
 const LOAD_PATIENCE: Duration = Duration::from_secs(2);
 /// Only truename's user may read which names were asked for.
 const MODE: u32 = 0o600;
 /// Octets between the cache and the disk.
 const BUFFER_OCTETS: usize = 64 * 1024;
+/// `O_NONBLOCK`, so that opening a pipe in the file's place does not wait for a writer.
+const O_NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 /// Where Linux says which boot this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -170,6 +173,12 @@ enum Unfit {
 impl From<FileError> for Unfit {
     fn from(error: FileError) -> Self {
         match error {
+            FileError::Unreadable(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Self::Outdated(format!(
+                    "its file is not read within {} s",
+                    LOAD_PATIENCE.as_secs()
+                ))
+            }
             FileError::Unreadable(error) => Self::Unreadable(error),
             FileError::Version => Self::Outdated(error.to_string()),
             FileError::Foreign | FileError::Damaged(_) => Self::Broken(error.to_string()),
@@ -184,10 +193,15 @@ fn read(
     shared: &resolver::Shared,
     boot: [u8; 16],
 ) -> Result<Option<file::Loaded>, Unfit> {
-    let metadata = match fs::metadata(path) {
+    // One file is opened, looked at and read, whatever takes its name meanwhile; and what is no file
+    // does not hold the start up.
+    let mut open = File::options();
+    let open = open.read(true).custom_flags(O_NONBLOCK).open(path);
+    let file = match open {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        metadata => metadata.map_err(Unfit::Unreadable)?,
+        file => file.map_err(Unfit::Unreadable)?,
     };
+    let metadata = file.metadata().map_err(Unfit::Unreadable)?;
     // A digest tells damage and not forgery: answers are believed to whoever may write there.
     let owner = metadata.uid();
     let is_ours = owner == geteuid().as_raw() || owner == 0;
@@ -203,9 +217,8 @@ fn read(
             "its file is larger than cache.size".to_owned(),
         ));
     }
-    let open = || File::open(path).map(|file| file.take(octets_max));
-    let reader = || open().map(|file| BufReader::with_capacity(BUFFER_OCTETS, file));
-    let head = file::verify(&mut reader().map_err(Unfit::Unreadable)?)?;
+    let until = clock::instant() + LOAD_PATIENCE;
+    let head = file::verify(&mut reader(&file, octets_max, until))?;
     if head.judge != judge(shared.dnssec_settings().as_deref(), settings) {
         return Err(Unfit::Outdated(
             "its answers were judged by another version of truename, or other [dnssec] settings \
@@ -220,9 +233,11 @@ fn read(
                 .to_owned(),
         ));
     };
+    (&file).rewind().map_err(Unfit::Unreadable)?;
     let until = now.instant + LOAD_PATIENCE;
     let loaded = file::load(
-        &mut reader().map_err(Unfit::Unreadable)?,
+        // The answers are counted out by the last argument; this is for a disk that hangs.
+        &mut reader(&file, octets_max, until + LOAD_PATIENCE),
         &shared.cache,
         age_s,
         now.uptime_s,
@@ -230,6 +245,30 @@ fn read(
         || clock::instant() < until,
     )?;
     Ok(Some(loaded))
+}
+
+/// Reads `file` from where it stands, up to `octets_max`, and fails after `until`.
+fn reader(file: &File, octets_max: u64, until: Instant) -> BufReader<Hurried<'_>> {
+    let hurried = Hurried {
+        file: file.take(octets_max),
+        until,
+    };
+    BufReader::with_capacity(BUFFER_OCTETS, hurried)
+}
+
+/// A file that is read only for some time, since a disk may be slow and a file long.
+struct Hurried<'a> {
+    file: io::Take<&'a File>,
+    until: Instant,
+}
+
+impl Read for Hurried<'_> {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        if clock::instant() > self.until {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.file.read(octets)
+    }
 }
 
 /// Where a file goes that is of no use.
