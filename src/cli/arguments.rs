@@ -187,12 +187,13 @@ pub(super) struct Status {
 }
 
 #[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false)]
 pub(super) struct Flush {
     /// The name at and below which answers are forgotten
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    #[arg(group = "what")]
     pub(super) name: Option<String>,
     /// Forget every answer
-    #[arg(long)]
+    #[arg(long, group = "what")]
     pub(super) all: bool,
     /// The file that truename runs with; also TRUENAME_CONFIG
     #[arg(long, value_name = "FILE")]
@@ -218,6 +219,7 @@ impl From<Run> for Options {
             config: run.config,
             upstreams: run.upstream,
             listen: run.listen,
+            serves_nobody: false,
         }
     }
 }
