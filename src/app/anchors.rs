@@ -55,7 +55,9 @@ impl AnchorKeeper {
         let keeper = match store::load(&state_file, clock::FLOOR_UNIX_S) {
             Ok(keeper) => keeper,
             Err(error) => {
-                warn!("{error}; meanwhile the anchors written down are used");
+                warn!(
+                    "{error}; meanwhile those of dnssec.trust_anchors are used, or else those built in"
+                );
                 None
             }
         };

@@ -144,7 +144,9 @@ impl Running<'_> {
         });
         match made {
             Ok(upstreams) => {
-                info!("roots of upstreams were replaced");
+                info!(
+                    "the roots of upstreams (`ca`) were replaced; those upstreams are connected anew"
+                );
                 self.complaints.roots = None;
                 self.upstreams.send_replace(Arc::new(upstreams));
                 self.settings.send_replace(Arc::new(settings));
@@ -178,7 +180,7 @@ impl Running<'_> {
         self.seeds.send_if_modified(|current| {
             let differs = **current != seeds;
             if differs {
-                info!("the trust anchors written down were read again");
+                info!("the files of dnssec.trust_anchors were read again");
                 *current = Arc::new(seeds);
             }
             differs

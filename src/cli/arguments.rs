@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::config::Options;
 
@@ -187,13 +187,12 @@ pub(super) struct Status {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = false)]
+#[command(group = ArgGroup::new("what").args(["name", "all"]).required(true))]
 pub(super) struct Flush {
     /// The name at and below which answers are forgotten
-    #[arg(group = "what")]
     pub(super) name: Option<String>,
     /// Forget every answer
-    #[arg(long, group = "what")]
+    #[arg(long)]
     pub(super) all: bool,
     /// The file that truename runs with; also TRUENAME_CONFIG
     #[arg(long, value_name = "FILE")]
@@ -250,6 +249,17 @@ mod tests {
             }
         }
         check(&mut Arguments::command());
+    }
+
+    #[test]
+    fn a_flush_is_of_a_name_or_of_all() {
+        let parsed =
+            |rest: &[&str]| Arguments::try_parse_from([&["truename", "flush"], rest].concat());
+        assert!(parsed(&["a.example", "--json", "--config", "a.toml"]).is_ok());
+        assert!(parsed(&["--all", "--json", "--config", "a.toml"]).is_ok());
+        assert!(parsed(&["a.example", "--all"]).is_err());
+        let neither = parsed(&[]).unwrap_err().to_string();
+        assert!(neither.contains("<NAME|--all>"), "{neither}");
     }
 
     #[test]
