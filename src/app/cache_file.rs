@@ -19,6 +19,7 @@ use nix::unistd::geteuid;
 use ring::digest::{SHA256, digest};
 use tracing::{debug, info, warn};
 
+use super::complaint::Complaint;
 use crate::{
     cache::file::{self, FileError, HEAD_OCTETS, Head},
     clock::{self, Now},
@@ -76,7 +77,7 @@ impl CacheFile {
             shared: Arc::clone(shared),
             boot,
             written: None,
-            complained: None,
+            complaint: Complaint::default(),
         };
         thread::Builder::new()
             .name("cache-file".to_owned())
@@ -132,20 +133,17 @@ fn load(path: &Path, settings: &Settings, shared: &resolver::Shared, boot: [u8; 
             }
         }
         Err(Unfit::Outdated(why)) => info!(file = %path.display(), "the cache begins empty: {why}"),
-        Err(Unfit::Broken(why)) => {
-            let aside = beside(path);
-            match fs::rename(path, &aside) {
-                Ok(()) => warn!(
-                    "{}: {why}; it is now {}, and the cache begins empty",
-                    path.display(),
-                    aside.display()
-                ),
-                Err(error) => warn!(
-                    "{}: {why}; the cache begins empty. It cannot be renamed: {error}",
-                    path.display()
-                ),
-            }
-        }
+        Err(Unfit::Broken(why)) => match durable::set_aside(path) {
+            Ok(aside) => warn!(
+                "{}: {why}; it is now {}, and the cache begins empty",
+                path.display(),
+                aside.display()
+            ),
+            Err(error) => warn!(
+                "{}: {why}; the cache begins empty. It cannot be renamed: {error}",
+                path.display()
+            ),
+        },
         Err(Unfit::Unreadable(error)) => warn!(
             "cannot read {}: {error}; the cache begins empty. Check that truename's user may read it",
             path.display()
@@ -228,13 +226,6 @@ fn read(
     Ok(Some(loaded))
 }
 
-/// Where a file goes that is of no use.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".bad");
-    PathBuf::from(name)
-}
-
 /// What the thread has.
 struct Writer {
     path: PathBuf,
@@ -244,7 +235,7 @@ struct Writer {
     /// no more, nothing changed.
     written: Option<u64>,
     /// What was last said about writing.
-    complained: Option<String>,
+    complaint: Complaint,
 }
 
 impl Writer {
@@ -272,7 +263,7 @@ impl Writer {
             Ok(answers) => {
                 debug!(file = %self.path.display(), answers, "wrote the cache");
                 self.written = Some(exchanges);
-                self.complained = None;
+                self.complaint.end();
             }
             // Somebody changed how answers are judged, and what is in the cache is of both kinds.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -282,9 +273,8 @@ impl Writer {
                      disk has room",
                     self.path.display()
                 );
-                if self.complained.as_ref() != Some(&text) {
+                if self.complaint.is_news(&text) {
                     warn!("{text}");
-                    self.complained = Some(text);
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use rustls::sign::CertifiedKey;
 use tracing::{info, warn};
 
+use super::complaint::Complaint;
 use crate::{
     certificates::{self, CertificateError, Facts, Files, Outcome, Stamp},
     clock::{Gate, Now},
@@ -21,7 +22,7 @@ pub(super) struct Keeper {
     clock: Arc<Gate>,
     stamp: Stamp,
     /// What was last said about a certificate that cannot be read or renewed.
-    complained: Option<String>,
+    complaint: Complaint,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -130,13 +131,12 @@ impl Keeper {
     ) -> Result<(Self, Arc<CertifiedKey>), CertificateError> {
         let source = Source::of(settings);
         let (key, stamp) = source.open_stamped(clock)?;
-        let complained = None;
         Ok((
             Self {
                 source,
                 clock: Arc::clone(clock),
                 stamp,
-                complained,
+                complaint: Complaint::default(),
             },
             key,
         ))
@@ -151,7 +151,7 @@ impl Keeper {
         let (key, stamp) = source.open_stamped(&self.clock)?;
         self.stamp = stamp;
         self.source = source;
-        self.complained = None;
+        self.complaint.end();
         Ok(key)
     }
 
@@ -164,16 +164,15 @@ impl Keeper {
         }
         match self.source.open_stamped(&self.clock) {
             Ok((key, stamp)) => {
-                self.complained = None;
+                self.complaint.end();
                 let before = std::mem::replace(&mut self.stamp, stamp);
                 (before != self.stamp).then_some(key)
             }
             Err(error) => {
                 // Files are often replaced one by one; each reason is said once.
                 let text = error.to_string();
-                if self.complained.as_ref() != Some(&text) {
+                if self.complaint.is_news(&text) {
                     warn!("the certificate in use stays: {text}");
-                    self.complained = Some(text);
                 }
                 None
             }
