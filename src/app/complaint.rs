@@ -1,7 +1,7 @@
 //! What keeps going wrong in the same way is said once.
 
 /// What was last said about one thing that went wrong.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Complaint(Option<String>);
 
 impl Complaint {
