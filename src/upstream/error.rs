@@ -181,7 +181,11 @@ pub enum Failure {
     #[error("connection lost: {}", printable(.0))]
     Lost(String),
     /// HTTP answered with something else than 200.
-    #[error("HTTP status {0} instead of 200; is the path of the url right?")]
+    #[error(
+        "HTTP status {code} instead of 200{}",
+        if matches!(.0, 400..500) { "; is the path of the url right?" } else { "" },
+        code = .0
+    )]
     Status(u16),
     /// HTTP answered with another kind of content: a captive portal, or a wrong path.
     #[error(

@@ -1,6 +1,6 @@
 //! Which upstreams a question is put to.
 //!
-//! The [`strategy`](super::strategy) puts those that a route allows into an order; a
+//! The [`super::strategy`] puts those that a route allows into an order; a
 //! [`walk`](super::walk) goes along it. All that is known of them is shared by the workers.
 
 use std::{
