@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use rustls::sign::CertifiedKey;
 use tracing::{info, warn};
 
+use super::complaint::Complaint;
 use crate::{
     certificates::{self, CertificateError, Facts, Files, Outcome, Stamp},
     clock::{Gate, Now},
@@ -21,7 +22,7 @@ pub(super) struct Keeper {
     clock: Arc<Gate>,
     stamp: Stamp,
     /// What was last said about a certificate that cannot be read or renewed.
-    complained: Option<String>,
+    complaint: Complaint,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -141,7 +142,7 @@ impl Keeper {
         clock: &Arc<Gate>,
     ) -> Result<(Self, Arc<CertifiedKey>), CertificateError> {
         let source = Source::of(settings);
-        let mut complained = None;
+        let mut complaint = Complaint::default();
         let (key, stamp) = match source.open_stamped(clock) {
             Ok(opened) => opened,
             Err(error) => {
@@ -149,8 +150,9 @@ impl Keeper {
                     return Err(error);
                 };
                 let text = error.to_string();
-                warn!("the certificate stays as it was: {text}");
-                complained = Some(text);
+                if complaint.is_news(&text) {
+                    warn!("the certificate stays as it was: {text}");
+                }
                 (key, source.stamp())
             }
         };
@@ -159,7 +161,7 @@ impl Keeper {
                 source,
                 clock: Arc::clone(clock),
                 stamp,
-                complained,
+                complaint,
             },
             key,
         ))
@@ -174,7 +176,7 @@ impl Keeper {
         let (key, stamp) = source.open_stamped(&self.clock)?;
         self.stamp = stamp;
         self.source = source;
-        self.complained = None;
+        self.complaint.end();
         Ok(key)
     }
 
@@ -187,16 +189,15 @@ impl Keeper {
         }
         match self.source.open_stamped(&self.clock) {
             Ok((key, stamp)) => {
-                self.complained = None;
+                self.complaint.end();
                 let before = std::mem::replace(&mut self.stamp, stamp);
                 (before != self.stamp).then_some(key)
             }
             Err(error) => {
                 // Files are often replaced one by one; each reason is said once.
                 let text = error.to_string();
-                if self.complained.as_ref() != Some(&text) {
-                    warn!("the certificate in use stays: {text}");
-                    self.complained = Some(text);
+                if self.complaint.is_news(&text) {
+                    warn!("the certificate stays as it was: {text}");
                 }
                 None
             }
@@ -239,7 +240,7 @@ mod tests {
         fs::create_dir_all(files.authority_key.join("inhabitant")).unwrap();
         let (keeper, key) = Keeper::start(&settings("b.lan"), &clock).unwrap();
         assert_eq!(key.cert, first.cert);
-        assert!(keeper.complained.is_some());
+        assert_ne!(keeper.complaint, Complaint::default());
         fs::remove_file(&files.leaf).unwrap();
         Keeper::start(&settings("b.lan"), &clock).unwrap_err();
     }

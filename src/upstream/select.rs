@@ -1,6 +1,6 @@
 //! Which upstreams a question is put to.
 //!
-//! The [`strategy`](super::strategy) puts those that a route allows into an order; a
+//! The [`super::strategy`] puts those that a route allows into an order; a
 //! [`walk`](super::walk) goes along it. All that is known of them is shared by the workers.
 
 use std::{
@@ -366,6 +366,34 @@ impl Upstreams {
     pub fn for_worker_from(&self, old: &Self) -> Self {
         let max = self.0.udp_sockets_max;
         Self(Set::new(&self.0.shared, max, Some(&old.0)))
+    }
+
+    /// Whether answers of the `old` upstreams may still stand: those were not set up anew as a whole,
+    /// and the same are asked for each zone that has a route, or had one. All others are taken to
+    /// answer from one public DNS.
+    #[must_use]
+    pub fn stand_for(&self, old: &Self) -> bool {
+        let (new, old) = (&*self.0.shared, &*old.0.shared);
+        // Experience is carried along, but for a set-up as a whole; see `under`.
+        if !Arc::ptr_eq(&new.budget, &old.budget) {
+            return false;
+        }
+        let asked = |shared: &Shared, zone: &Name| -> Vec<Arc<Profile>> {
+            let group = shared.routes.of(&Question {
+                name: zone.clone(),
+                qtype: rtype::SOA,
+                qclass: CLASS_IN,
+            });
+            let members = group.places.iter();
+            let members = members.filter_map(|place| shared.members.get(*place));
+            members.map(|member| Arc::clone(&member.profile)).collect()
+        };
+        let routes = new.settings.routes.iter().chain(&old.settings.routes);
+        routes.flat_map(|route| &route.zones).all(|zone| {
+            let (now, then) = (asked(new, zone), asked(old, zone));
+            let is_asked = |one: &Arc<Profile>| now.iter().any(|other| Arc::ptr_eq(one, other));
+            now.len() == then.len() && then.iter().all(is_asked)
+        })
     }
 
     /// The same upstreams, with at most so many sockets towards each of those on plain UDP.

@@ -110,6 +110,9 @@ impl<'a> Walk<'a> {
         };
         let mut look_at = self.next_look(began);
         loop {
+            // One timer for both: most exchanges end before either.
+            let is_last = deadline <= look_at;
+            let wake_at = look_at.min(deadline);
             tokio::select! {
                 biased;
                 Some(outcome) = self.race.next() => {
@@ -134,18 +137,16 @@ impl<'a> Walk<'a> {
                     }
                     look_at = self.next_look(clock::instant());
                 }
-                () = sleep_until(look_at.into()) => {
+                () = sleep_until(wake_at.into()) => {
                     let now = clock::instant();
-                    self.look(now);
-                    if self.is_over(now, began + patience) {
+                    if !is_last {
+                        self.look(now);
+                    }
+                    if is_last || self.is_over(now, began + patience) {
                         self.blame_all(now);
                         return self.best();
                     }
                     look_at = self.next_look(now);
-                }
-                () = sleep_until(deadline.into()) => {
-                    self.blame_all(clock::instant());
-                    return self.best();
                 }
             }
         }
