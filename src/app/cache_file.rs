@@ -20,6 +20,7 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use super::complaint::Complaint;
 use crate::{
     cache::file::{self, FileError, HEAD_OCTETS, Head},
     clock::{self, Now},
@@ -83,7 +84,7 @@ impl CacheFile {
             settings,
             boot,
             written: None,
-            complained: None,
+            complaint: Complaint::default(),
         };
         thread::Builder::new()
             .name("cache-file".to_owned())
@@ -139,20 +140,17 @@ fn load(path: &Path, settings: &Settings, shared: &resolver::Shared, boot: [u8; 
             }
         }
         Err(Unfit::Outdated(why)) => info!(file = %path.display(), "the cache begins empty: {why}"),
-        Err(Unfit::Broken(why)) => {
-            let aside = beside(path);
-            match fs::rename(path, &aside) {
-                Ok(()) => warn!(
-                    "{}: {why}; it is now {}, and the cache begins empty",
-                    path.display(),
-                    aside.display()
-                ),
-                Err(error) => warn!(
-                    "{}: {why}; the cache begins empty. It cannot be renamed: {error}",
-                    path.display()
-                ),
-            }
-        }
+        Err(Unfit::Broken(why)) => match durable::set_aside(path) {
+            Ok(aside) => warn!(
+                "{}: {why}; it is now {}, and the cache begins empty",
+                path.display(),
+                aside.display()
+            ),
+            Err(error) => warn!(
+                "{}: {why}; the cache begins empty. It cannot be renamed: {error}",
+                path.display()
+            ),
+        },
         Err(Unfit::Unreadable(error)) => warn!(
             "cannot read {}: {error}; the cache begins empty. Check that truename's user may read it",
             path.display()
@@ -271,13 +269,6 @@ impl Read for Hurried<'_> {
     }
 }
 
-/// Where a file goes that is of no use.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".bad");
-    PathBuf::from(name)
-}
-
 /// What the thread has.
 struct Writer {
     path: PathBuf,
@@ -288,7 +279,7 @@ struct Writer {
     /// no more, nothing changed.
     written: Option<u64>,
     /// What was last said about writing.
-    complained: Option<String>,
+    complaint: Complaint,
 }
 
 impl Writer {
@@ -320,7 +311,7 @@ impl Writer {
             Ok(answers) => {
                 debug!(file = %self.path.display(), answers, "wrote the cache");
                 self.written = Some(exchanges);
-                self.complained = None;
+                self.complaint.end();
             }
             // Answers were forgotten meanwhile, and what was written has some of them.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -330,9 +321,8 @@ impl Writer {
                      disk has room",
                     self.path.display()
                 );
-                if self.complained.as_ref() != Some(&text) {
+                if self.complaint.is_news(&text) {
                     warn!("{text}");
-                    self.complained = Some(text);
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! Starting, reloading, stopping: the only room that knows all the others.
 //!
 //! [`run`] reads the configuration, opens every socket and starts one worker per core. Then the
-//! main thread is [`running::Running`]: one loop that waits for signals and [`Command`]s, each
+//! main thread is `running::Running`: one loop that waits for signals and `Command`s, each
 //! concern in its own file. What else goes on beside the workers (trust anchors, the clock, the
 //! network, the control socket) are tasks on the main thread's runtime, which are given
-//! [`Parts`]. What is printed on standard output is read by programs: one line per listener, then
+//! `Parts`. What is printed on standard output is read by programs: one line per listener, then
 //! the receipt.
 
 mod anchors;
@@ -12,6 +12,7 @@ mod cache_file;
 mod certificate;
 mod changes;
 mod clock;
+mod complaint;
 mod control;
 mod descriptors;
 mod files;

@@ -69,6 +69,23 @@ impl ExchangeError {
         !matches!(self.failure, Failure::Handshake { .. })
     }
 
+    /// Whether this machine had no way to reach anybody: no route, no address. Told of several
+    /// upstreams only when it is so for each of them.
+    pub(super) fn is_for_want_of_network(&self) -> bool {
+        match &self.failure {
+            Failure::Connect { source, .. } | Failure::Send(source) => matches!(
+                source.raw_os_error().map(Errno::from_raw),
+                Some(
+                    Errno::ENETUNREACH
+                        | Errno::EHOSTUNREACH
+                        | Errno::ENETDOWN
+                        | Errno::EADDRNOTAVAIL
+                )
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether no upstream showed any sign of life ([`Class::Silent`]).
     #[must_use]
     pub const fn is_silent(&self) -> bool {
@@ -164,7 +181,11 @@ pub enum Failure {
     #[error("connection lost: {}", printable(.0))]
     Lost(String),
     /// HTTP answered with something else than 200.
-    #[error("HTTP status {0} instead of 200; is the path of the url right?")]
+    #[error(
+        "HTTP status {code} instead of 200{}",
+        if matches!(.0, 400..500) { "; is the path of the url right?" } else { "" },
+        code = .0
+    )]
     Status(u16),
     /// HTTP answered with another kind of content: a captive portal, or a wrong path.
     #[error(

@@ -353,7 +353,9 @@ fn files_that_were_given_are_read_when_they_change() {
     let others = good.trim_end().rsplit_once(' ').unwrap().0;
     let others = format!("{others} {}\n", "00".repeat(32));
     truename.setup.write("lab.ds", &others);
-    truename.log.wait_for("anchors written down were read", 1);
+    truename
+        .log
+        .wait_for("dnssec.trust_anchors were read again", 1);
     wait_until("the new anchors to hold", || {
         truename.ask("www.secure.com").rcode == SERVFAIL
     });
@@ -369,7 +371,9 @@ fn files_that_were_given_are_read_when_they_change() {
     truename.setup.write("lab-ca.pem", "no roots");
     truename.log.wait_for("the roots of upstreams stay", 1);
     truename.setup.write("lab-ca.pem", &more);
-    truename.log.wait_for("roots of upstreams were replaced", 1);
+    truename
+        .log
+        .wait_for("the roots of upstreams (`ca`) were replaced", 1);
     assert_eq!(truename.ask("pool.secure.com").rcode, NOERROR);
 }
 
