@@ -4,6 +4,8 @@ use std::{cmp::Ordering, fmt};
 
 use thiserror::Error;
 
+use super::HEADER_OCTETS;
+
 /// The most octets a name has in wire form, the root label included (RFC 1035, section 3.1).
 pub const NAME_MAX_OCTETS: usize = 255;
 /// The most octets of one label (RFC 1035, section 3.1).
@@ -18,8 +20,8 @@ pub enum NameError {
     /// The message ends inside the name.
     #[error("the name runs past the end of the message")]
     Truncated,
-    /// A compression pointer does not point backwards, or there are too many.
-    #[error("a compression pointer of the name does not lead backwards")]
+    /// A compression pointer does not point backwards to where names are, or there are too many.
+    #[error("a compression pointer of the name does not lead backwards to a name")]
     Pointer,
     /// A length octet with the reserved bits 01 or 10 (RFC 6891, section 5).
     #[error("a label of the name has a reserved type")]
@@ -318,8 +320,9 @@ pub(super) fn expand(
                 let target = (len & 0x3f) << 8 | low;
                 end.get_or_insert(at + 2);
                 hops += 1;
-                // Backwards from the pointer itself; every hop leads further back, so it ends.
-                if target >= at || hops > POINTER_HOPS_MAX {
+                // Backwards from the pointer itself; every hop leads further back, so it ends. No name
+                // is in the header, which is another one in another message with the same records.
+                if target >= at || target < HEADER_OCTETS || hops > POINTER_HOPS_MAX {
                     return Err(NameError::Pointer);
                 }
                 at = target;
@@ -384,9 +387,11 @@ mod tests {
 
     #[test]
     fn pointers_lead_backwards_only() {
-        let message = b"\x03www\x03com\x00\xc0\x04\xc0\x0d\xc0\x0d";
-        assert_eq!(Name::read(message, 9), Ok((name("com."), 11)));
-        assert_eq!(Name::read(message, 11), Err(NameError::Pointer));
+        let message = b"\0\0\0\0\0\0\0\0\0\0\0\0\x03www\x03com\x00\xc0\x10\xc0\x17\xc0\x0b";
+        assert_eq!(Name::read(message, 21), Ok((name("com."), 23)));
+        assert_eq!(Name::read(message, 23), Err(NameError::Pointer));
+        // Into the header.
+        assert_eq!(Name::read(message, 25), Err(NameError::Pointer));
         assert_eq!(Name::read(b"\xc0\x00", 0), Err(NameError::Pointer));
         assert_eq!(Name::read(b"\x01a\xc0", 0), Err(NameError::Truncated));
         assert_eq!(Name::read(b"\x41a\x00", 0), Err(NameError::LabelType));
@@ -394,9 +399,9 @@ mod tests {
 
     #[test]
     fn a_chain_of_pointers_ends() {
-        let mut message = vec![0];
+        let mut message = vec![0; 13];
         for at in 0..600_u16 {
-            let target = if at == 0 { 0 } else { 1 + 2 * (at - 1) };
+            let target = if at == 0 { 12 } else { 13 + 2 * (at - 1) };
             message.extend_from_slice(&(0xc000 | target).to_be_bytes());
         }
         assert_eq!(
