@@ -189,7 +189,8 @@ fn from_text(text: &str) -> Option<u64> {
 }
 
 /// Looks at the clock for as long as truename runs. When it becomes right, everything begins anew
-/// with the upstreams, since their certificates were not held to a date; `changed` tells others.
+/// with the upstreams, since their certificates were not held to a date, and each worker forgets what
+/// came over the old connections; `changed` tells others.
 pub(super) async fn watch(
     keeper: Arc<ClockKeeper>,
     mut parts: Parts,
@@ -227,8 +228,6 @@ pub(super) async fn watch(
                 Ok(anew) => _ = upstreams.send_replace(Arc::new(anew)),
                 Err(error) => error!("the upstreams cannot be set up again: {error}"),
             }
-            // What came over the old connections between the two.
-            shared.flush(&Name::root());
         }
         changed.send_replace(is_cold);
     }

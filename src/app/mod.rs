@@ -197,7 +197,6 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let clock_names = &settings.dnssec.clock_names;
     let resolver = Arc::new(resolver.with_clock_gate(Arc::clone(clock.gate()), clock_names));
     resolver.apply_names(settings.names.clone());
-    let cache_file = CacheFile::start(&settings, &resolver)?;
     let listen = listener::Settings {
         connections_max: share.connections_max,
         ..settings.listen.clone()
@@ -212,6 +211,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let (seeds, seeds_seen) = watch::channel(Arc::new(seeds));
     let (upstreams, upstreams_seen) = watch::channel(asked);
     let (current, settings_seen) = watch::channel(Arc::new(settings));
+    let cache_file = CacheFile::start(settings_seen.clone(), &resolver)?;
     let (listening, listening_seen) = watch::channel(bound.addresses());
     let (last_reload, last_reload_seen) = watch::channel(None);
     let (commands, commanded) = mpsc::channel(COMMANDS_MAX);

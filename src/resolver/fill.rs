@@ -52,10 +52,11 @@ pub(super) fn pack(
         record.ttl_s = record.ttl_s.clamp(floor, ceiling);
         ttl_s = ttl_s.min(record.ttl_s);
     }
-    let records = |dnssec: bool| {
-        let wanted = move |record: &&Record| {
-            dnssec || record.rtype == question.qtype || !is_dnssec(record.rtype)
-        };
+    let wanted = |record: &Record, dnssec_ok: bool| {
+        dnssec_ok || record.rtype == question.qtype || !is_dnssec(record.rtype)
+    };
+    let records = |dnssec_ok: bool| {
+        let wanted = |record: &&Record| wanted(record, dnssec_ok);
         Records::encode(
             question,
             found.answer.iter().filter(wanted),
@@ -63,7 +64,9 @@ pub(super) fn pack(
         )
     };
     let with_dnssec = records(true)?;
-    let plain = records(false)?;
+    let mut all = found.answer.iter().chain(&found.authority);
+    let differ = all.any(|record| !wanted(record, false));
+    let plain = if differ { Some(records(false)?) } else { None };
     let fill = Fill {
         rcode: u8::try_from(found.rcode).unwrap_or(0),
         ttl_s,
@@ -76,7 +79,7 @@ pub(super) fn pack(
             .as_ref()
             .map(|error| (error.code, &*error.text)),
         with_dnssec: &with_dnssec,
-        plain: &plain,
+        plain: plain.as_ref().unwrap_or(&with_dnssec),
     };
     Stored::pack(key, &fill, now_s)
 }

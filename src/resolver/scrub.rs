@@ -168,6 +168,11 @@ pub(super) fn covered_type(record: &Record) -> u16 {
 
 /// Records of one RRset have one TTL, the smallest received (RFC 2181, section 5.2).
 fn even_ttls(records: &mut [Record]) {
+    let mut ttls = records.iter().map(|record| record.ttl_s);
+    let first = ttls.next();
+    if ttls.all(|ttl_s| Some(ttl_s) == first) {
+        return;
+    }
     let mut smallest: HashMap<(Name, u16), u32> = HashMap::new();
     for record in records.iter() {
         smallest

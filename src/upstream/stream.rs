@@ -116,7 +116,7 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (mut reader, mut writer) = tokio::io::split(connection);
-    let mut table = Table::default();
+    let mut table = Table::new();
     let mut queue = queue;
     let failure = drive(&mut reader, &mut writer, &mut queue, &mut table, &life).await;
     // First nobody can queue any more, then whoever did is told.
@@ -208,12 +208,18 @@ async fn push<S: AsyncWrite>(writer: &mut WriteHalf<S>, output: &mut BytesMut) -
 }
 
 /// The queries under way, by the id they have on this connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
-    pending: HashMap<u16, Pending>,
+    pending: HashMap<u16, Pending, ahash::RandomState>,
 }
 
 impl Table {
+    fn new() -> Self {
+        Self {
+            pending: HashMap::with_hasher(entropy::hasher()),
+        }
+    }
+
     /// Whether another query can be entered; makes room by forgetting those given up long ago.
     fn has_room(&mut self) -> bool {
         if self.pending.len() < PENDING_MAX {

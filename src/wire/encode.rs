@@ -28,7 +28,7 @@ impl Records {
     /// Encodes the sections of a reply to `question`; `None` when they do not fit in a message.
     #[must_use]
     pub fn encode<'a>(
-        question: &Question,
+        question: &'a Question,
         answer: impl Iterator<Item = &'a Record>,
         authority: impl Iterator<Item = &'a Record>,
     ) -> Option<Self> {
@@ -37,7 +37,8 @@ impl Records {
             base,
             out: Vec::new(),
             ttl_offsets: Vec::new(),
-            targets: Vec::new(),
+            targets: [(&[], 0); TARGETS_MAX],
+            targets_len: 0,
         };
         let mut at = 0;
         for label in question.name.labels() {
@@ -63,17 +64,18 @@ impl Records {
     }
 }
 
-struct Writer {
+struct Writer<'a> {
     /// The offset in the message at which `out` will stand.
     base: usize,
     out: Vec<u8>,
     ttl_offsets: Vec<u16>,
-    /// Lower-case name suffixes already written, with their offsets in the message.
-    targets: Vec<(Box<[u8]>, u16)>,
+    /// Name suffixes already written, with their offsets in the message; the first `targets_len`.
+    targets: [(&'a [u8], u16); TARGETS_MAX],
+    targets_len: usize,
 }
 
-impl Writer {
-    fn record(&mut self, record: &Record) -> Option<()> {
+impl<'a> Writer<'a> {
+    fn record(&mut self, record: &'a Record) -> Option<()> {
         self.name(record.owner.as_wire());
         self.out.extend_from_slice(&record.rtype.to_be_bytes());
         self.out.extend_from_slice(&record.class.to_be_bytes());
@@ -89,7 +91,7 @@ impl Writer {
         u16::try_from(self.base + self.out.len()).ok().map(|_| ())
     }
 
-    fn rdata(&mut self, record: &Record) {
+    fn rdata(&mut self, record: &'a Record) {
         let Some((mut at, names)) = compressible(record.rtype) else {
             self.out.extend_from_slice(&record.rdata);
             return;
@@ -107,7 +109,7 @@ impl Writer {
     }
 
     /// Writes a name, whose case is kept, with the longest known suffix as a pointer.
-    fn name(&mut self, name: &[u8]) {
+    fn name(&mut self, name: &'a [u8]) {
         let mut at = 0;
         let mut fresh: [(usize, usize); 4] = [(0, 0); 4];
         let mut fresh_len = 0;
@@ -137,18 +139,20 @@ impl Writer {
     }
 
     fn find(&self, suffix: &[u8]) -> Option<u16> {
-        self.targets
+        let known = self.targets.get(..self.targets_len).unwrap_or_default();
+        known
             .iter()
             .find(|(target, _)| target.eq_ignore_ascii_case(suffix))
             .map(|&(_, offset)| offset)
     }
 
-    fn remember(&mut self, suffix: &[u8], offset: usize) {
-        if self.targets.len() < TARGETS_MAX
+    fn remember(&mut self, suffix: &'a [u8], offset: usize) {
+        if let Some(target) = self.targets.get_mut(self.targets_len)
             && offset <= POINTER_MAX
             && let Ok(offset) = u16::try_from(offset)
         {
-            self.targets.push((Box::from(suffix), offset));
+            *target = (suffix, offset);
+            self.targets_len += 1;
         }
     }
 }
