@@ -153,8 +153,7 @@ fn try_certificate(settings: &Settings, now_unix_s: u64, tried: &mut Vec<Tried>)
         Err(CertificateError::Unreadable { source, .. })
             if settings.tls.files.is_none() && source.kind() == io::ErrorKind::NotFound =>
         {
-            let places = settings.listen.places();
-            let detail = if places.iter().any(|place| place.protocol.is_encrypted()) {
+            let detail = if settings.listen.needs_certificate() {
                 format!(
                     "will be made at the first start, for {}",
                     settings.certificate_names().join(", ")
