@@ -173,7 +173,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         );
     }
     // After the ports, so that a second instance makes no authority before it finds them taken.
-    let (keeper, tls) = if places.iter().any(|place| place.protocol.is_encrypted()) {
+    let (keeper, tls) = if settings.listen.needs_certificate() {
         let (keeper, key) = Keeper::start(&settings, clock.gate())?;
         (Some(keeper), Some(ServerTls::new(key)?))
     } else {

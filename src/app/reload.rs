@@ -94,12 +94,11 @@ impl Running<'_> {
                 Ok(Order { close, open })
             })
             .collect::<io::Result<Vec<Order>>>()?;
-        let encrypted = settings.listen.places();
-        let is_encrypted = encrypted.iter().any(|place| place.protocol.is_encrypted());
+        let needs_one = settings.listen.needs_certificate();
         // The last: what it reads is in the keeper's books from here on.
         let certificate = match &mut self.keeper {
-            Some(keeper) if is_encrypted => Some(Certificate::Other(keeper.apply(&settings)?)),
-            None if is_encrypted => {
+            Some(keeper) if needs_one => Some(Certificate::Other(keeper.apply(&settings)?)),
+            None if needs_one => {
                 let (keeper, key) = Keeper::start(&settings, self.clock.gate())?;
                 Some(Certificate::First(keeper, ServerTls::new(key)?))
             }

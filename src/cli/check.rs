@@ -153,10 +153,14 @@ fn try_certificate(settings: &Settings, now_unix_s: u64, tried: &mut Vec<Tried>)
         Err(CertificateError::Unreadable { source, .. })
             if settings.tls.files.is_none() && source.kind() == io::ErrorKind::NotFound =>
         {
-            let detail = format!(
-                "will be made at the first start, for {}",
-                settings.certificate_names().join(", ")
-            );
+            let detail = if settings.listen.needs_certificate() {
+                format!(
+                    "will be made at the first start, for {}",
+                    settings.certificate_names().join(", ")
+                )
+            } else {
+                "not needed, as no encrypted transport is listened on".to_owned()
+            };
             tried.push(Tried::new(SUBJECT, name, Verdict::Ok, detail));
             return;
         }

@@ -116,7 +116,7 @@ fn cache(cache: &Cache) -> String {
         format!("{:.1} % of queries were hits", rate * 100.0)
     });
     format!(
-        "{} answers, {} of {}; {rate}, {} answers were stale",
+        "{} answers, {} of {}; {rate}, {} answered stale",
         cache.answers,
         size(cache.octets),
         size(cache.limit_octets),
@@ -284,7 +284,7 @@ upstreams
 
 DNSSEC         validating, anchors 20326 (revoked) 38696, clock synced
 verdicts       5 secure, 0 insecure, 0 bogus, 0 indeterminate
-cache          42 answers, 1.5 MiB of 32 MiB; 90.0 % of queries were hits, 1 answers were stale
+cache          42 answers, 1.5 MiB of 32 MiB; 90.0 % of queries were hits, 1 answered stale
 queries        udp 10, tcp 0, dot 0, doh 0, doh3 0, doq 0; 0 failed, 0 over access.rate_limit
 ";
         assert_eq!(text, expected);

@@ -90,6 +90,7 @@ fn check_tries_what_the_file_names_and_prints_what_is_in_force() {
     );
     assert!(out.contains("ok    listener dns 127.0.0.1:0: can be listened on"));
     assert!(out.contains("ok    certificate "), "{out}");
+    assert!(out.contains(": not needed, as"), "{out}");
     assert!(
         out.contains("\n[listen]\ndns = [\"127.0.0.1:0\"]\n"),
         "{out}"

@@ -8,7 +8,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::problem::Collector;
+use super::{problem::Collector, unbuilt};
 
 /// The most elements of one list: a list of addresses or networks beyond this is a mistake, and
 /// every element costs a check.
@@ -260,12 +260,20 @@ impl<'t, 'c, 'x> Table<'t, 'c, 'x> {
             }
             let message = match nearest(name, &self.known) {
                 Some(alike) => format!("unknown key; did you mean `{}{alike}`?", self.prefix),
-                None => format!("unknown key; known here: {}", self.known.join(", ")),
+                None => format!("unknown key; known here: {}", self.usable().join(", ")),
             };
             let path = format!("{}{name}", self.prefix);
             self.problems.add(&key.span(), &path, message);
         }
         self.known.clear();
+    }
+
+    /// The keys that were asked for, without those that would be refused.
+    fn usable(&self) -> Vec<&'static str> {
+        let known = self.known.iter().copied();
+        known
+            .filter(|key| !unbuilt::is_unbuilt(&format!("{}{key}", self.prefix)))
+            .collect()
     }
 }
 

@@ -383,7 +383,7 @@ fn each_mistake_is_told_with_line_key_and_remedy() {
         ),
         (
             "[log]\ncolour = true",
-            "2:1: `log.colour`: unknown key; known here: queries, level, format",
+            "2:1: `log.colour`: unknown key; known here: level, format",
         ),
         (
             "[cache]\nmin_ttl = 30",

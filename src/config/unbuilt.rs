@@ -34,6 +34,11 @@ pub(super) const UNBUILT: &[(&str, Off)] = &[
     ("log.queries", Off::Text("off")),
 ];
 
+/// Whether the key at this path is planned and cannot be used yet.
+pub(super) fn is_unbuilt(path: &str) -> bool {
+    UNBUILT.iter().any(|(unbuilt, _)| *unbuilt == path)
+}
+
 /// Reports every key of [`UNBUILT`] that is not switched off. A value that was already found
 /// wrong is left alone: its type comes first.
 pub(super) fn refuse(root: &DeTable<'_>, problems: &mut Collector<'_>) {

@@ -50,12 +50,6 @@ impl Protocol {
             Self::Doq => "doq",
         }
     }
-
-    /// Whether a certificate is shown.
-    #[must_use]
-    pub const fn is_encrypted(self) -> bool {
-        !matches!(self, Self::Dns)
-    }
 }
 
 /// One listener as it was asked for: the same place is the same listener, before and after a
@@ -77,6 +71,12 @@ impl fmt::Display for Place {
 }
 
 impl Settings {
+    /// Whether anything is listened on that shows a certificate.
+    #[must_use]
+    pub const fn needs_certificate(&self) -> bool {
+        !(self.dot.is_empty() && self.doh.is_empty() && self.doq.is_empty())
+    }
+
     /// The listeners asked for, plain ones first. An address that is listed twice is one listener;
     /// port 0 twice is two.
     #[must_use]

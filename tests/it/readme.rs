@@ -1,7 +1,7 @@
 //! The README keeps its word: each of its commands is run by something, each of its
 //! configurations is one.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use truename::config::{self, Options, Surroundings};
 
@@ -93,15 +93,15 @@ fn every_configuration_of_the_readme_is_one() {
     }
 }
 
-#[test]
-fn every_key_of_the_readme_is_known() {
+/// The keys of the README's table, each with its section.
+fn keys_of_the_readme() -> Vec<(String, String)> {
     let readme = read("README.md");
     let table = readme.split("| key | default | meaning |").nth(1).unwrap();
     let rows = table
         .lines()
         .skip(2)
         .map_while(|line| line.strip_prefix("| "));
-    let mut count = 0;
+    let mut found = Vec::new();
     for row in rows {
         let keys = row.split(" | ").next().unwrap();
         let mut section = "";
@@ -113,19 +113,47 @@ fn every_key_of_the_readme_is_known() {
                 }
                 None => written,
             };
-            count += 1;
-            // A value of a kind that no key takes: an unknown key is complained of otherwise.
-            let text = match section {
-                "upstream" | "route" => format!("[[{section}]]\n{key} = 1979-05-27\n"),
-                section => format!("[{section}]\n{key} = 1979-05-27\n"),
-            };
-            let (surroundings, options) = (Surroundings::default(), Options::default());
-            let problems = config::parse(&text, None, &surroundings, &options).unwrap_err();
-            let problems = problems.to_string();
-            let named = format!("`{section}.{key}`");
-            assert!(problems.contains(&named), "{named}: {problems}");
-            assert!(!problems.contains("unknown"), "{named}: {problems}");
+            found.push((section.to_owned(), key.to_owned()));
         }
     }
-    assert!(count > 20, "{count} keys");
+    found
+}
+
+/// What is complained of when a section says `line`.
+fn complaint(section: &str, line: &str) -> String {
+    let text = match section {
+        "upstream" | "route" => format!("[[{section}]]\n{line}\n"),
+        section => format!("[{section}]\n{line}\n"),
+    };
+    let (surroundings, options) = (Surroundings::default(), Options::default());
+    let problems = config::parse(&text, None, &surroundings, &options).unwrap_err();
+    problems.to_string()
+}
+
+#[test]
+fn every_key_of_the_readme_is_known() {
+    let keys = keys_of_the_readme();
+    assert!(keys.len() > 20, "{} keys", keys.len());
+    for (section, key) in keys {
+        // A value of a kind that no key takes: an unknown key is complained of otherwise.
+        let problems = complaint(&section, &format!("{key} = 1979-05-27"));
+        let named = format!("`{section}.{key}`");
+        assert!(problems.contains(&named), "{named}: {problems}");
+        assert!(!problems.contains("unknown"), "{named}: {problems}");
+    }
+}
+
+#[test]
+fn every_key_that_is_known_is_in_the_readme() {
+    let keys = keys_of_the_readme();
+    let sections: BTreeSet<&str> = keys.iter().map(|(section, _)| section.as_str()).collect();
+    for section in sections {
+        let problems = complaint(section, "zzzzzzzzzzzz = 1");
+        let known = problems.split("known here: ").nth(1).unwrap();
+        let known = known.lines().next().unwrap();
+        for key in known.split(", ") {
+            let told = keys.contains(&(section.to_owned(), key.to_owned()));
+            assert!(told, "`{section}.{key}` is not in the README");
+        }
+    }
 }
