@@ -103,7 +103,10 @@ impl<T> Flights<T> {
         if shard.len() >= FLIGHTS_PER_SHARD_MAX {
             return Err("too many questions are being asked of upstreams");
         }
-        Ok((Some(self.enter(&mut shard, hash, key, Some(sender))), receiver))
+        Ok((
+            Some(self.enter(&mut shard, hash, key, Some(sender))),
+            receiver,
+        ))
     }
 
     /// Begins a flight for `key` that nobody waits for; `None` when there is one, or no room.
