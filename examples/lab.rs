@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             directory.join("state").display()
         ),
     )?;
-    introduce(&directory)?;
+    introduce(&directory, &config)?;
     app::run(&Options {
         config: Some(config),
         ..Options::default()
@@ -75,9 +75,10 @@ fn start_lab(directory: &Path) -> Result<String, Box<dyn Error>> {
         .map_err(|error| format!("the lab cannot start: {error}; is another one running?").into())
 }
 
-fn introduce(directory: &Path) -> Result<(), Box<dyn Error>> {
+fn introduce(directory: &Path, config: &Path) -> Result<(), Box<dyn Error>> {
     let authority = directory.join("state/certificates/ca.pem");
     let authority = authority.display();
+    let config = config.display();
     writeln!(
         std::io::stdout(),
         "The lab is up. truename's local CA: {authority}\n\
@@ -86,7 +87,8 @@ fn introduce(directory: &Path) -> Result<(), Box<dyn Error>> {
          \x20 kdig @127.0.0.1 -p 8853 +tls-ca={authority} +tls-hostname=localhost www.secure.com\n\
          \x20 curl -sS --cacert {authority} 'https://localhost:8443/dns-query?dns={QUERY}' | od -c\n\
          \x20 kdig @127.0.0.1 -p 8443 +https +tls-ca={authority} +tls-hostname=localhost www.secure.com AAAA\n\
-         \x20 cargo run --release -- query www.secure.com --server udp://127.0.0.1:5300\n"
+         \x20 cargo run --release -- query www.secure.com --server udp://127.0.0.1:5300\n\
+         \x20 cargo run --release -- status --config {config}\n"
     )?;
     Ok(())
 }

@@ -10,6 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What the new file is called beside the old one before it takes its name.
+const NEW_SUFFIX: &str = ".new";
+
 /// Replaces the file at `path` by what `write` writes, with the rights `mode`. Only one at a time
 /// may replace one path.
 ///
@@ -22,7 +25,7 @@ pub fn replace(
 ) -> io::Result<()> {
     replace_in_steps(path, mode, write, |_| Ok(())).inspect_err(|_| {
         // Best effort: the next one removes it too.
-        let _ = fs::remove_file(beside(path));
+        let _ = fs::remove_file(beside(path, NEW_SUFFIX));
     })
 }
 
@@ -43,7 +46,7 @@ fn replace_in_steps(
     write: impl FnOnce(&mut File) -> io::Result<()>,
     mut between: impl FnMut(Step) -> io::Result<()>,
 ) -> io::Result<()> {
-    let new = beside(path);
+    let new = beside(path, NEW_SUFFIX);
     // What a crash left behind. Not opened but removed: it might be a link to elsewhere.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -68,10 +71,20 @@ fn replace_in_steps(
     File::open(directory)?.sync_all()
 }
 
-/// Where the new file is written before it takes the old one's name.
-fn beside(path: &Path) -> PathBuf {
+/// Gives the file at `path`, which is of no use, another name, so that somebody can look at what
+/// became of it. That name; what had it before is lost.
+///
+/// # Errors
+/// When the system refuses.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let aside = beside(path, ".bad");
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".new");
+    name.push(suffix);
     PathBuf::from(name)
 }
 

@@ -13,7 +13,7 @@
 //! {"version":1,"error":"/etc/truename/truename.toml:3:1: ..."}
 //! ```
 //!
-//! [`bind`] makes the socket, [`serve`] answers on it, [`ask`] is the other side. What the answers
+//! [`bind`] makes the socket, [`serve()`] answers on it, [`ask()`] is the other side. What the answers
 //! are is not known here: whoever serves gives a function that makes them, of the plain data in
 //! [`Status`] and its parts.
 

@@ -26,7 +26,8 @@ pub enum StoreError {
     /// Somebody edited it wrongly, or the disk lost part of it. Its revocations are lost with it,
     /// so nobody should start from scratch without a word.
     #[error(
-        "{}: {source}; repair it, or remove it to start again from the anchors written down",
+        "{}: {source}; repair it, or remove it to start again from dnssec.trust_anchors, or else \
+         from those built in",
         path.display()
     )]
     Malformed {

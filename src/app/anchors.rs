@@ -6,7 +6,7 @@ use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 use tracing::{debug, error, info, warn};
 
-use super::Parts;
+use super::{Parts, complaint::Complaint};
 
 use crate::{
     admin,
@@ -34,7 +34,7 @@ pub(super) struct AnchorKeeper {
     /// The operator's part of the validator's settings.
     base: dnssec::Settings,
     /// What was last said about writing the state file.
-    complained: Option<String>,
+    complaint: Complaint,
     /// How the anchors stand, for whoever shows them.
     shown: watch::Sender<Vec<admin::Anchor>>,
 }
@@ -55,7 +55,9 @@ impl AnchorKeeper {
         let keeper = match store::load(&state_file, clock::FLOOR_UNIX_S) {
             Ok(keeper) => keeper,
             Err(error) => {
-                warn!("{error}; meanwhile the anchors written down are used");
+                warn!(
+                    "{error}; meanwhile those of dnssec.trust_anchors are used, or else those built in"
+                );
                 None
             }
         };
@@ -63,7 +65,7 @@ impl AnchorKeeper {
             keeper: keeper.unwrap_or_else(|| Keeper::new(clock::FLOOR_UNIX_S)),
             state_file,
             base: base(settings),
-            complained: None,
+            complaint: Complaint::default(),
             shown: watch::Sender::default(),
         };
         read.seed(seeds);
@@ -191,12 +193,11 @@ impl AnchorKeeper {
     fn save(&mut self) {
         self.shown.send_replace(show(&self.keeper));
         match store::save(&self.state_file, &self.keeper) {
-            Ok(()) => self.complained = None,
+            Ok(()) => self.complaint.end(),
             Err(error) => {
                 let text = error.to_string();
-                if self.complained.as_ref() != Some(&text) {
+                if self.complaint.is_news(&text) {
                     warn!("{text}");
-                    self.complained = Some(text);
                 }
             }
         }

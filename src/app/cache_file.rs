@@ -3,39 +3,45 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, BufWriter, Read as _, Write as _},
-    os::unix::fs::MetadataExt as _,
+    io::{self, BufReader, BufWriter, Read, Seek as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc, Weak,
         mpsc::{self, RecvTimeoutError, SyncSender},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use nix::unistd::geteuid;
 use ring::digest::{SHA256, digest};
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use super::complaint::Complaint;
 use crate::{
     cache::file::{self, FileError, HEAD_OCTETS, Head},
     clock::{self, Now},
     config::Settings,
     dnssec, durable, resolver,
+    upstream::UpstreamSettings,
 };
 
 /// How often a changed cache is written: what a crash loses against what a memory card endures.
 const SAVE_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How long the end waits for the last write. The file is the old one when it takes longer.
 const LAST_SAVE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the start waits for answers from the file; what was read until then is used.
+/// How long the start waits for the file to be checked, and then for its answers; of those what was
+/// read until then is used.
 const LOAD_PATIENCE: Duration = Duration::from_secs(2);
 /// Only truename's user may read which names were asked for.
 const MODE: u32 = 0o600;
 /// Octets between the cache and the disk.
 const BUFFER_OCTETS: usize = 64 * 1024;
+/// `O_NONBLOCK`, so that opening a pipe in the file's place does not wait for a writer.
+const O_NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 /// Where Linux says which boot this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -60,23 +66,25 @@ impl CacheFile {
     /// Reads the file that the settings name into the cache, and writes it from now on; `None` when
     /// none is named. A file that is of no use is said and never an error.
     pub(super) fn start(
-        settings: &Settings,
+        settings: watch::Receiver<Arc<Settings>>,
         shared: &Arc<resolver::Shared>,
     ) -> io::Result<Option<Self>> {
-        let Some(path) = settings.cache_file.clone() else {
+        let now = Arc::clone(&settings.borrow());
+        let Some(path) = now.cache_file.clone() else {
             return Ok(None);
         };
         let boot = boot_id();
-        load(&path, settings, shared, boot);
+        load(&path, &now, shared, boot);
         // One wish to write stands for many.
         let (wake, woken) = mpsc::sync_channel(1);
         let (ending, ended) = mpsc::sync_channel(1);
         let writer = Writer {
             path,
             shared: Arc::clone(shared),
+            settings,
             boot,
             written: None,
-            complained: None,
+            complaint: Complaint::default(),
         };
         thread::Builder::new()
             .name("cache-file".to_owned())
@@ -132,20 +140,17 @@ fn load(path: &Path, settings: &Settings, shared: &resolver::Shared, boot: [u8; 
             }
         }
         Err(Unfit::Outdated(why)) => info!(file = %path.display(), "the cache begins empty: {why}"),
-        Err(Unfit::Broken(why)) => {
-            let aside = beside(path);
-            match fs::rename(path, &aside) {
-                Ok(()) => warn!(
-                    "{}: {why}; it is now {}, and the cache begins empty",
-                    path.display(),
-                    aside.display()
-                ),
-                Err(error) => warn!(
-                    "{}: {why}; the cache begins empty. It cannot be renamed: {error}",
-                    path.display()
-                ),
-            }
-        }
+        Err(Unfit::Broken(why)) => match durable::set_aside(path) {
+            Ok(aside) => warn!(
+                "{}: {why}; it is now {}, and the cache begins empty",
+                path.display(),
+                aside.display()
+            ),
+            Err(error) => warn!(
+                "{}: {why}; the cache begins empty. It cannot be renamed: {error}",
+                path.display()
+            ),
+        },
         Err(Unfit::Unreadable(error)) => warn!(
             "cannot read {}: {error}; the cache begins empty. Check that truename's user may read it",
             path.display()
@@ -166,6 +171,12 @@ enum Unfit {
 impl From<FileError> for Unfit {
     fn from(error: FileError) -> Self {
         match error {
+            FileError::Unreadable(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Self::Outdated(format!(
+                    "its file is not read within {} s",
+                    LOAD_PATIENCE.as_secs()
+                ))
+            }
             FileError::Unreadable(error) => Self::Unreadable(error),
             FileError::Version => Self::Outdated(error.to_string()),
             FileError::Foreign | FileError::Damaged(_) => Self::Broken(error.to_string()),
@@ -180,10 +191,15 @@ fn read(
     shared: &resolver::Shared,
     boot: [u8; 16],
 ) -> Result<Option<file::Loaded>, Unfit> {
-    let metadata = match fs::metadata(path) {
+    // One file is opened, looked at and read, whatever takes its name meanwhile; and what is no file
+    // does not hold the start up.
+    let mut open = File::options();
+    let open = open.read(true).custom_flags(O_NONBLOCK).open(path);
+    let file = match open {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        metadata => metadata.map_err(Unfit::Unreadable)?,
+        file => file.map_err(Unfit::Unreadable)?,
     };
+    let metadata = file.metadata().map_err(Unfit::Unreadable)?;
     // A digest tells damage and not forgery: answers are believed to whoever may write there.
     let owner = metadata.uid();
     let is_ours = owner == geteuid().as_raw() || owner == 0;
@@ -199,26 +215,27 @@ fn read(
             "its file is larger than cache.size".to_owned(),
         ));
     }
-    let open = || File::open(path).map(|file| file.take(octets_max));
-    let reader = || open().map(|file| BufReader::with_capacity(BUFFER_OCTETS, file));
-    let head = file::verify(&mut reader().map_err(Unfit::Unreadable)?)?;
-    if head.judge != judge(shared.dnssec_settings().as_deref()) {
+    let until = clock::instant() + LOAD_PATIENCE;
+    let head = file::verify(&mut reader(&file, octets_max, until))?;
+    if head.judge != judge(shared.dnssec_settings().as_deref(), settings) {
         return Err(Unfit::Outdated(
             "its answers were judged by another version of truename, or other [dnssec] settings \
-             or trust anchors"
+             or trust anchors, or come by other routes"
                 .to_owned(),
         ));
     }
     let now = Now::read();
     let Some(age_s) = head.age_s(&now, boot) else {
         return Err(Unfit::Outdated(
-            "by this clock its file comes from the future, so nobody knows how old it is"
+            "its file is older or younger than this clock allows, which was set since it was written"
                 .to_owned(),
         ));
     };
+    (&file).rewind().map_err(Unfit::Unreadable)?;
     let until = now.instant + LOAD_PATIENCE;
     let loaded = file::load(
-        &mut reader().map_err(Unfit::Unreadable)?,
+        // The answers are counted out by the last argument; this is for a disk that hangs.
+        &mut reader(&file, octets_max, until + LOAD_PATIENCE),
         &shared.cache,
         age_s,
         now.uptime_s,
@@ -228,23 +245,41 @@ fn read(
     Ok(Some(loaded))
 }
 
-/// Where a file goes that is of no use.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".bad");
-    PathBuf::from(name)
+/// Reads `file` from where it stands, up to `octets_max`, and fails after `until`.
+fn reader(file: &File, octets_max: u64, until: Instant) -> BufReader<Hurried<'_>> {
+    let hurried = Hurried {
+        file: file.take(octets_max),
+        until,
+    };
+    BufReader::with_capacity(BUFFER_OCTETS, hurried)
+}
+
+/// A file that is read only for some time, since a disk may be slow and a file long.
+struct Hurried<'a> {
+    file: io::Take<&'a File>,
+    until: Instant,
+}
+
+impl Read for Hurried<'_> {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        if clock::instant() > self.until {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.file.read(octets)
+    }
 }
 
 /// What the thread has.
 struct Writer {
     path: PathBuf,
     shared: Arc<resolver::Shared>,
+    settings: watch::Receiver<Arc<Settings>>,
     boot: [u8; 16],
     /// How many questions had been asked of upstreams when it was last written; as long as there are
     /// no more, nothing changed.
     written: Option<u64>,
     /// What was last said about writing.
-    complained: Option<String>,
+    complaint: Complaint,
 }
 
 impl Writer {
@@ -267,14 +302,18 @@ impl Writer {
 
     /// Failing is said once for each reason.
     fn save(&mut self) {
+        // What was answered unjudged must not come back under a clock that is right.
+        if self.shared.is_clock_cold() {
+            return;
+        }
         let exchanges = self.shared.counters.exchanges.value();
         match self.write() {
             Ok(answers) => {
                 debug!(file = %self.path.display(), answers, "wrote the cache");
                 self.written = Some(exchanges);
-                self.complained = None;
+                self.complaint.end();
             }
-            // Somebody changed how answers are judged, and what is in the cache is of both kinds.
+            // Answers were forgotten meanwhile, and what was written has some of them.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
                 let text = format!(
@@ -282,22 +321,23 @@ impl Writer {
                      disk has room",
                     self.path.display()
                 );
-                if self.complained.as_ref() != Some(&text) {
+                if self.complaint.is_news(&text) {
                     warn!("{text}");
-                    self.complained = Some(text);
                 }
             }
         }
     }
 
     fn write(&self) -> io::Result<u64> {
-        let settings = self.shared.dnssec_settings();
+        let forgotten = self.shared.forgotten();
+        let settings = Arc::clone(&self.settings.borrow());
+        let dnssec = self.shared.dnssec_settings();
         let now = Now::read();
         let head = Head {
             unix_s: now.unix_s,
             uptime_s: now.uptime_s,
             boot: self.boot,
-            judge: judge(settings.as_deref()),
+            judge: judge(dnssec.as_deref(), &settings),
         };
         let mut answers = 0;
         durable::replace(&self.path, MODE, |file| {
@@ -305,10 +345,9 @@ impl Writer {
             let times = self.shared.cache_settings();
             answers = file::save(&self.shared.cache, &head, &times, &mut out)?;
             out.flush()?;
-            // All that is in the cache was judged by the settings in force, see
-            // [`resolver::Shared::apply_dnssec`]; so what was written was, if they still are.
-            let still = self.shared.dnssec_settings();
-            if settings.as_ref().map(Arc::as_ptr) == still.as_ref().map(Arc::as_ptr) {
+            // All that is in the cache was judged by the settings in force: what was not is
+            // forgotten when they change. So what was written was, if nothing was forgotten since.
+            if self.shared.forgotten() == forgotten {
                 Ok(())
             } else {
                 Err(io::ErrorKind::Interrupted.into())
@@ -318,11 +357,19 @@ impl Writer {
     }
 }
 
-/// A digest of everything by which answers are judged: the validator's settings and the program's
-/// version, since a later one may be stricter.
-fn judge(settings: Option<&dnssec::Settings>) -> [u8; 32] {
+/// A digest of everything by which answers are judged: the validator's settings, who is asked for zones
+/// with a route and which names nobody is asked for, and the program's version, since a later one may
+/// be stricter.
+fn judge(dnssec: Option<&dnssec::Settings>, settings: &Settings) -> [u8; 32] {
     let mut lines = Vec::new();
-    if let Some(settings) = settings {
+    let upstreams = &settings.upstream.upstreams;
+    for route in &settings.upstream.routes {
+        let is_asked = |upstream: &&UpstreamSettings| route.upstreams.contains(&upstream.name);
+        let asked: Vec<_> = upstreams.iter().filter(is_asked).collect();
+        lines.push(format!("route {:?} {asked:?}", route.zones));
+    }
+    lines.push(format!("names {:?}", settings.names));
+    if let Some(settings) = dnssec {
         let dnssec::Settings {
             anchors,
             negative_trust_anchors,

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use rustls::sign::CertifiedKey;
 use tracing::{info, warn};
 
+use super::complaint::Complaint;
 use crate::{
     certificates::{self, CertificateError, Facts, Files, Outcome, Stamp},
     clock::{Gate, Now},
@@ -21,7 +22,7 @@ pub(super) struct Keeper {
     clock: Arc<Gate>,
     stamp: Stamp,
     /// What was last said about a certificate that cannot be read or renewed.
-    complained: Option<String>,
+    complaint: Complaint,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -105,6 +106,18 @@ impl Source {
 }
 
 impl Source {
+    /// The leaf of ours that is there, for a start when it cannot be renewed because the disk is full
+    /// or read-only: even one that has ended serves more clients than none.
+    fn old_leaf(&self, clock: &Gate) -> Option<Arc<CertifiedKey>> {
+        let Self::Local { directory, .. } = self else {
+            return None;
+        };
+        let files = Files::within(directory);
+        let loaded = certificates::load(&files.leaf, &files.leaf_key, self.time(clock)).ok()?;
+        announce(&loaded.facts);
+        Some(loaded.key)
+    }
+
     /// What time it is, as far as certificates may go by it; 0 when nobody knows. An authority that
     /// devices trust is not thrown away because of a clock that only may be right.
     fn time(&self, clock: &Gate) -> u64 {
@@ -129,14 +142,26 @@ impl Keeper {
         clock: &Arc<Gate>,
     ) -> Result<(Self, Arc<CertifiedKey>), CertificateError> {
         let source = Source::of(settings);
-        let (key, stamp) = source.open_stamped(clock)?;
-        let complained = None;
+        let mut complaint = Complaint::default();
+        let (key, stamp) = match source.open_stamped(clock) {
+            Ok(opened) => opened,
+            Err(error) => {
+                let Some(key) = source.old_leaf(clock) else {
+                    return Err(error);
+                };
+                let text = error.to_string();
+                if complaint.is_news(&text) {
+                    warn!("the certificate stays as it was: {text}");
+                }
+                (key, source.stamp())
+            }
+        };
         Ok((
             Self {
                 source,
                 clock: Arc::clone(clock),
                 stamp,
-                complained,
+                complaint,
             },
             key,
         ))
@@ -151,7 +176,7 @@ impl Keeper {
         let (key, stamp) = source.open_stamped(&self.clock)?;
         self.stamp = stamp;
         self.source = source;
-        self.complained = None;
+        self.complaint.end();
         Ok(key)
     }
 
@@ -164,16 +189,15 @@ impl Keeper {
         }
         match self.source.open_stamped(&self.clock) {
             Ok((key, stamp)) => {
-                self.complained = None;
+                self.complaint.end();
                 let before = std::mem::replace(&mut self.stamp, stamp);
                 (before != self.stamp).then_some(key)
             }
             Err(error) => {
                 // Files are often replaced one by one; each reason is said once.
                 let text = error.to_string();
-                if self.complained.as_ref() != Some(&text) {
-                    warn!("the certificate in use stays: {text}");
-                    self.complained = Some(text);
+                if self.complaint.is_news(&text) {
+                    warn!("the certificate stays as it was: {text}");
                 }
                 None
             }
@@ -183,4 +207,41 @@ impl Keeper {
 
 fn announce(facts: &Facts) {
     tracing::debug!(names = ?facts.names, until = %facts.not_after, "certificate in use");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{
+        clock::Trust,
+        config::{self, Options, Surroundings},
+    };
+
+    #[test]
+    fn a_disk_that_takes_nothing_does_not_stop_a_start_with_a_certificate_there() {
+        let home = tempfile::tempdir().unwrap();
+        let settings = |name: &str| {
+            let state = home.path().join("state");
+            let text = format!(
+                "[tls]\nnames = [{name:?}]\n[state]\ndirectory = {:?}\n",
+                state.to_str().unwrap()
+            );
+            let (surroundings, options) = (Surroundings::default(), Options::default());
+            config::parse(&text, None, &surroundings, &options).unwrap()
+        };
+        let clock = Arc::new(Gate::new(Trust::new(0, None, &Now::read())));
+        let (_, first) = Keeper::start(&settings("a.lan"), &clock).unwrap();
+        // The wanted name takes a new authority, and a directory in its key's place fails the
+        // rename, for root too.
+        let files = Files::within(&settings("b.lan").certificate_directory());
+        fs::remove_file(&files.authority_key).unwrap();
+        fs::create_dir_all(files.authority_key.join("inhabitant")).unwrap();
+        let (keeper, key) = Keeper::start(&settings("b.lan"), &clock).unwrap();
+        assert_eq!(key.cert, first.cert);
+        assert_ne!(keeper.complaint, Complaint::default());
+        fs::remove_file(&files.leaf).unwrap();
+        Keeper::start(&settings("b.lan"), &clock).unwrap_err();
+    }
 }

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tracing::{debug, error, warn};
 
-use super::Parts;
+use super::{Parts, complaint::Complaint};
 use crate::{
     anchors::{time_from_text, time_text},
     clock::{self, FLOOR_UNIX_S, Gate, Now, State, Trust},
@@ -59,7 +59,7 @@ pub(super) struct ClockKeeper {
 struct Written {
     unix_s: Option<u64>,
     /// What was last said about writing it.
-    complained: Option<String>,
+    complaint: Complaint,
 }
 
 impl ClockKeeper {
@@ -79,7 +79,7 @@ impl ClockKeeper {
             file,
             written: Mutex::new(Written {
                 unix_s,
-                complained: None,
+                complaint: Complaint::default(),
             }),
             is_in_doubt: AtomicBool::default(),
         }
@@ -125,17 +125,16 @@ impl ClockKeeper {
         match replaced {
             Ok(()) => {
                 written.unix_s = Some(status.passed_unix_s);
-                written.complained = None;
+                written.complaint.end();
             }
             Err(error) => {
                 let text = error.to_string();
-                if written.complained.as_ref() != Some(&text) {
+                if written.complaint.is_news(&text) {
                     warn!(
                         "cannot write {}: {text}; check that truename's user may write there and \
                          the disk has room",
                         self.file.display()
                     );
-                    written.complained = Some(text);
                 }
             }
         }
@@ -163,11 +162,8 @@ fn read(file: &Path) -> Option<u64> {
     };
     let found = str::from_utf8(&octets).ok().and_then(from_text);
     if found.is_none() {
-        let mut aside = file.as_os_str().to_owned();
-        aside.push(".damaged");
-        let aside = PathBuf::from(aside);
-        match fs::rename(file, &aside) {
-            Ok(()) => warn!(
+        match durable::set_aside(file) {
+            Ok(aside) => warn!(
                 "{shown} is damaged; it is now {}, and the last good time is not known",
                 aside.display()
             ),
@@ -193,7 +189,8 @@ fn from_text(text: &str) -> Option<u64> {
 }
 
 /// Looks at the clock for as long as truename runs. When it becomes right, everything begins anew
-/// with the upstreams, since their certificates were not held to a date; `changed` tells others.
+/// with the upstreams, since their certificates were not held to a date, and each worker forgets what
+/// came over the old connections; `changed` tells others.
 pub(super) async fn watch(
     keeper: Arc<ClockKeeper>,
     mut parts: Parts,
@@ -231,8 +228,6 @@ pub(super) async fn watch(
                 Ok(anew) => _ = upstreams.send_replace(Arc::new(anew)),
                 Err(error) => error!("the upstreams cannot be set up again: {error}"),
             }
-            // What came over the old connections between the two.
-            shared.flush(&Name::root());
         }
         changed.send_replace(is_cold);
     }
@@ -437,7 +432,7 @@ mod tests {
             fs::write(&file, &octets).unwrap();
             assert_eq!(read(&file), None, "{}", String::from_utf8_lossy(&octets));
             assert!(!file.exists());
-            let aside = directory.path().join("clock.damaged");
+            let aside = directory.path().join("clock.bad");
             assert_eq!(fs::read(aside).unwrap(), octets);
         }
         fs::write(&file, &good).unwrap();

@@ -73,11 +73,13 @@ impl Control {
         }
     }
 
-    fn flush(&self, name: Option<&str>) -> Outcome {
-        let name = match name.map(Name::parse) {
+    fn flush(&self, text: Option<&str>) -> Outcome {
+        let name = match text.map(Name::parse) {
             None => Name::root(),
             Some(Ok(name)) => name,
-            Some(Err(error)) => return Outcome::Error(format!("that is no name: {error}")),
+            Some(Err(error)) => {
+                return Outcome::Error(format!("that is not a domain name: {error}"));
+            }
         };
         let answers = u64::try_from(self.parts.resolver.flush(&name)).unwrap_or(u64::MAX);
         // What was flushed must not come back after a crash.

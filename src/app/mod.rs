@@ -1,10 +1,10 @@
 //! Starting, reloading, stopping: the only room that knows all the others.
 //!
 //! [`run`] reads the configuration, opens every socket and starts one worker per core. Then the
-//! main thread is [`running::Running`]: one loop that waits for signals and [`Command`]s, each
+//! main thread is `running::Running`: one loop that waits for signals and `Command`s, each
 //! concern in its own file. What else goes on beside the workers (trust anchors, the clock, the
 //! network, the control socket) are tasks on the main thread's runtime, which are given
-//! [`Parts`]. What is printed on standard output is read by programs: one line per listener, then
+//! `Parts`. What is printed on standard output is read by programs: one line per listener, then
 //! the receipt.
 
 mod anchors;
@@ -12,6 +12,7 @@ mod cache_file;
 mod certificate;
 mod changes;
 mod clock;
+mod complaint;
 mod control;
 mod descriptors;
 mod files;
@@ -196,7 +197,6 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let clock_names = &settings.dnssec.clock_names;
     let resolver = Arc::new(resolver.with_clock_gate(Arc::clone(clock.gate()), clock_names));
     resolver.apply_names(settings.names.clone());
-    let cache_file = CacheFile::start(&settings, &resolver)?;
     let listen = listener::Settings {
         connections_max: share.connections_max,
         ..settings.listen.clone()
@@ -211,6 +211,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let (seeds, seeds_seen) = watch::channel(Arc::new(seeds));
     let (upstreams, upstreams_seen) = watch::channel(asked);
     let (current, settings_seen) = watch::channel(Arc::new(settings));
+    let cache_file = CacheFile::start(settings_seen.clone(), &resolver)?;
     let (listening, listening_seen) = watch::channel(bound.addresses());
     let (last_reload, last_reload_seen) = watch::channel(None);
     let (commands, commanded) = mpsc::channel(COMMANDS_MAX);

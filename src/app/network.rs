@@ -72,7 +72,8 @@ pub(super) async fn watch(seen: watch::Sender<Seen>) {
 fn unavailable(error: &io::Error) {
     info!(
         %error,
-        "this system does not tell when its network changes; dead connections are noticed by their silence"
+        "the kernel does not tell when the network changes, so dead connections are noticed by \
+         their silence; a unit with RestrictAddressFamilies= must name AF_NETLINK"
     );
 }
 

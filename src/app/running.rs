@@ -15,6 +15,7 @@ use super::{
     cache_file::CacheFile,
     certificate::Keeper,
     clock::ClockKeeper,
+    complaint::Complaint,
     descriptors::{Descriptors, Share},
     files::Files,
     log::Log,
@@ -134,7 +135,7 @@ impl Running<'_> {
         let mut settings = Settings::clone(&self.settings.borrow());
         let read = settings.read_files().map_err(|error| error.to_string());
         if read.is_ok() && settings.upstream == self.settings.borrow().upstream {
-            self.complaints.roots = None;
+            self.complaints.roots.end();
             return;
         }
         let made = read.and_then(|()| {
@@ -144,17 +145,17 @@ impl Running<'_> {
         });
         match made {
             Ok(upstreams) => {
-                info!("roots of upstreams were replaced");
-                self.complaints.roots = None;
+                info!(
+                    "the roots of upstreams (`ca`) were replaced; those upstreams are connected anew"
+                );
+                self.complaints.roots.end();
                 self.upstreams.send_replace(Arc::new(upstreams));
                 self.settings.send_replace(Arc::new(settings));
             }
             Err(text) => {
-                complain(
-                    &mut self.complaints.roots,
-                    "the roots of upstreams stay",
-                    text,
-                );
+                if self.complaints.roots.is_news(&text) {
+                    warn!("the roots of upstreams stay as they were: {text}");
+                }
             }
         }
     }
@@ -163,12 +164,14 @@ impl Running<'_> {
         let read = Seeds::read(&self.settings.borrow());
         match read {
             Ok(seeds) => {
-                self.complaints.anchors = None;
+                self.complaints.anchors.end();
                 self.apply_seeds(seeds);
             }
             Err(error) => {
                 let text = error.to_string();
-                complain(&mut self.complaints.anchors, "the trust anchors stay", text);
+                if self.complaints.anchors.is_news(&text) {
+                    warn!("the trust anchors stay as they were: {text}");
+                }
             }
         }
     }
@@ -178,7 +181,7 @@ impl Running<'_> {
         self.seeds.send_if_modified(|current| {
             let differs = **current != seeds;
             if differs {
-                info!("the trust anchors written down were read again");
+                info!("the files of dnssec.trust_anchors were read again");
                 *current = Arc::new(seeds);
             }
             differs
@@ -207,15 +210,8 @@ impl Running<'_> {
 /// What was last said about files that cannot be used; each reason is said once.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
-    roots: Option<String>,
-    anchors: Option<String>,
-}
-
-fn complain(said: &mut Option<String>, what_stays: &str, text: String) {
-    if said.as_ref() != Some(&text) {
-        warn!("{what_stays} as they were: {text}");
-        *said = Some(text);
-    }
+    roots: Complaint,
+    anchors: Complaint,
 }
 
 /// The probes once they are there; never again afterwards.

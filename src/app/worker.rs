@@ -21,8 +21,9 @@ use tracing::error;
 use super::{Parts, network::Seen};
 use crate::{
     listener::{self, ListenerSockets, Order},
-    resolver::Resolver,
+    resolver::{self, Resolver},
     upstream::{Probe, Upstreams},
+    wire::Name,
 };
 
 /// What a worker is given.
@@ -93,7 +94,13 @@ async fn work(share: Share) {
         Arc::clone(&parts.resolver),
         Arc::clone(&built),
     ));
-    let following = follow(parts.upstreams, parts.network, built, Arc::clone(&resolver));
+    let following = follow(
+        parts.upstreams,
+        parts.network,
+        built,
+        Arc::clone(&resolver),
+        Arc::clone(&parts.resolver),
+    );
     tokio::spawn(following);
     let served = listener::serve(sockets, orders, resolver, parts.listeners, stop).await;
     if let Err(error) = served {
@@ -113,11 +120,13 @@ async fn answer(mut beat: watch::Receiver<u64>, answered: Arc<AtomicU64>) {
 }
 
 /// Gives the resolver new upstreams whenever they change, and tells those it has of the network.
+/// Answers for which the new ones do not stand are forgotten.
 async fn follow(
     mut upstreams: watch::Receiver<Arc<Upstreams>>,
     mut network: watch::Receiver<Seen>,
     mut current: Arc<Upstreams>,
     resolver: Arc<Resolver<Upstreams>>,
+    shared: Arc<resolver::Shared>,
 ) {
     let mut before = *network.borrow_and_update();
     loop {
@@ -127,8 +136,12 @@ async fn follow(
                     return;
                 }
                 let new = upstreams.borrow_and_update().for_worker_from(&current);
-                current = Arc::new(new);
+                let old = std::mem::replace(&mut current, Arc::new(new));
                 resolver.apply_upstreams(Arc::clone(&current));
+                if !current.stand_for(&old) {
+                    // By each worker: until now this one asked the old ones.
+                    shared.flush(&Name::root());
+                }
             }
             Ok(()) = network.changed() => {
                 let seen = *network.borrow_and_update();

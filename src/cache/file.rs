@@ -9,8 +9,9 @@
 //! [`load`] checks every entry as if a stranger had written it.
 //!
 //! **Times.** Entries carry uptime, which ends with the boot. In the same boot they are true as they
-//! are. In a later one the wall clock says how long ago the file was written; when it shows a time
-//! before that, it was or is wrong, nobody knows how old the answers are, and none is used.
+//! are; but when the wall clock was set since, they were judged by another time than it shows, and
+//! none is used. In a later boot the wall clock says how long ago the file was written; when it shows
+//! a time before that, it was or is wrong, nobody knows how old the answers are, and none is used.
 //!
 //! Knows neither paths nor when to save.
 
@@ -23,7 +24,7 @@ use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use thiserror::Error;
 
 use super::{Cache, Entry, Place, Settings, entry::LAYOUT, restore::restore};
-use crate::clock::Now;
+use crate::clock::{Now, STEP_S};
 
 const MAGIC: [u8; 16] = *b"truename cache\r\n";
 const VERSION: u16 = 1;
@@ -77,11 +78,14 @@ pub struct Loaded {
 }
 
 impl Head {
-    /// How long ago the file was written, in seconds; `None` when nobody can say.
+    /// How long ago the file was written, in seconds; `None` when nobody can say, or the wall clock
+    /// was set meanwhile.
     #[must_use]
     pub fn age_s(&self, now: &Now, boot: [u8; 16]) -> Option<u32> {
         if boot == self.boot && boot != [0; 16] {
-            return now.uptime_s.checked_sub(self.uptime_s);
+            let age_s = now.uptime_s.checked_sub(self.uptime_s)?;
+            let expected_unix_s = self.unix_s.saturating_add(age_s.into());
+            return (now.unix_s.abs_diff(expected_unix_s) <= STEP_S).then_some(age_s);
         }
         u32::try_from(now.unix_s.checked_sub(self.unix_s)?).ok()
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::config::Options;
 
@@ -187,9 +187,9 @@ pub(super) struct Status {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").args(["name", "all"]).required(true))]
 pub(super) struct Flush {
     /// The name at and below which answers are forgotten
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub(super) name: Option<String>,
     /// Forget every answer
     #[arg(long)]
@@ -218,6 +218,7 @@ impl From<Run> for Options {
             config: run.config,
             upstreams: run.upstream,
             listen: run.listen,
+            serves_nobody: false,
         }
     }
 }
@@ -248,6 +249,17 @@ mod tests {
             }
         }
         check(&mut Arguments::command());
+    }
+
+    #[test]
+    fn a_flush_is_of_a_name_or_of_all() {
+        let parsed =
+            |rest: &[&str]| Arguments::try_parse_from([&["truename", "flush"], rest].concat());
+        assert!(parsed(&["a.example", "--json", "--config", "a.toml"]).is_ok());
+        assert!(parsed(&["--all", "--json", "--config", "a.toml"]).is_ok());
+        assert!(parsed(&["a.example", "--all"]).is_err());
+        let neither = parsed(&[]).unwrap_err().to_string();
+        assert!(neither.contains("<NAME|--all>"), "{neither}");
     }
 
     #[test]

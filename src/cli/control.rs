@@ -42,7 +42,9 @@ pub(super) fn flush(
     if let Some(name) = &arguments.name
         && let Err(error) = Name::parse(name)
     {
-        return Err(CommandError::Usage(format!("{name:?} is no name: {error}")));
+        return Err(CommandError::Usage(format!(
+            "{name:?} is not a domain name: {error}"
+        )));
     }
     let command = Command::Flush {
         name: arguments.name,

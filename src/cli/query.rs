@@ -55,6 +55,7 @@ pub(super) fn run(
     let options = Options {
         config: arguments.config.clone(),
         upstreams: arguments.server.iter().cloned().collect(),
+        serves_nobody: arguments.server.is_some(),
         ..Options::default()
     };
     let settings = config::load(&options, surroundings)?;
@@ -232,6 +233,7 @@ fn reverse(address: IpAddr) -> String {
 fn server(called: &str, surroundings: &Surroundings) -> Result<UpstreamSettings, CommandError> {
     let options = Options {
         upstreams: vec![called.to_owned()],
+        serves_nobody: true,
         ..Options::default()
     };
     let settings = config::parse("", None, surroundings, &options);
@@ -335,6 +337,19 @@ mod tests {
         assert_eq!(qtype, 16);
         assert_eq!(asked("bücher.example", None).0, "xn--bcher-kva.example.");
         assert_eq!(asked(".", Some("NS")), (".".into(), 2));
+    }
+
+    #[test]
+    fn a_truename_that_runs_here_can_be_asked() {
+        // Where truename listens unless told otherwise.
+        for called in ["udp://127.0.0.1:5300", "https://127.0.0.1:8443/dns-query"] {
+            server(called, &Surroundings::default()).unwrap();
+            let options = Options {
+                upstreams: vec![called.to_owned()],
+                ..Options::default()
+            };
+            config::parse("", None, &Surroundings::default(), &options).unwrap_err();
+        }
     }
 
     #[test]

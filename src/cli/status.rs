@@ -137,7 +137,7 @@ fn queries(queries: &Queries) -> String {
     } = queries;
     format!(
         "udp {udp}, tcp {tcp}, dot {dot}, doh {doh}, doh3 {doh3}, doq {doq}; {failures} failed, \
-         {too_often} too often"
+         {too_often} over access.rate_limit"
     )
 }
 
@@ -285,7 +285,7 @@ upstreams
 DNSSEC         validating, anchors 20326 (revoked) 38696, clock synced
 verdicts       5 secure, 0 insecure, 0 bogus, 0 indeterminate
 cache          42 answers, 1.5 MiB of 32 MiB; 90.0 % of queries were hits, 1 answers were stale
-queries        udp 10, tcp 0, dot 0, doh 0, doh3 0, doq 0; 0 failed, 0 too often
+queries        udp 10, tcp 0, dot 0, doh 0, doh3 0, doq 0; 0 failed, 0 over access.rate_limit
 ";
         assert_eq!(text, expected);
     }

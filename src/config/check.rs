@@ -84,7 +84,9 @@ pub(super) fn check(
     };
     let checked = upstreams::all(entries, problems);
     let listening = listeners(&listen, written, !options.listen.is_empty());
-    checked.check_loops(&listening, &surroundings.addresses, problems);
+    if !options.serves_nobody {
+        checked.check_loops(&listening, &surroundings.addresses, problems);
+    }
     let routes = routes::all(file.routes, &checked.settings, problems);
     let upstream = upstream::Settings {
         upstreams: checked.settings.clone(),

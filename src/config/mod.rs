@@ -61,6 +61,9 @@ pub struct Options {
     /// Listeners that replace all of the file's: `IP:PORT` for plain DNS, or `dot://IP:PORT`,
     /// `doq://IP:PORT`, `doh://IP:PORT`.
     pub listen: Vec<String>,
+    /// Whether nobody is served with these settings, so that an upstream may be a truename which
+    /// runs here.
+    pub serves_nobody: bool,
 }
 
 /// Why there are no settings. The person who configures is at fault, but for `Unreadable`, which

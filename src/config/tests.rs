@@ -27,6 +27,7 @@ fn parse_flags(upstreams: &[&str], listen: &[&str]) -> Result<Settings, Problems
         config: None,
         upstreams: owned(upstreams),
         listen: owned(listen),
+        serves_nobody: false,
     };
     parse("", None, &home(), &options)
 }

@@ -17,8 +17,7 @@ use crate::{
 /// How often another free port is tried when the one that UDP got is taken for TCP.
 const PAIR_TRIES: usize = 32;
 
-/// Why an address cannot be listened on. The operator has to change something, except where a
-/// default address is merely absent ([`BindError::is_absent_address`]).
+/// Why an address cannot be listened on. The operator has to change something.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another program holds the port.
@@ -120,13 +119,6 @@ impl BindError {
                 source,
             },
         }
-    }
-
-    /// Whether the machine simply lacks this address: no reason not to start when the address was
-    /// only a default, such as `::1` on a machine without IPv6.
-    #[must_use]
-    pub const fn is_absent_address(&self) -> bool {
-        matches!(self, Self::Absent { .. })
     }
 }
 
@@ -654,6 +646,6 @@ mod tests {
             ..nothing()
         };
         let error = bind(&settings, 1).unwrap_err();
-        assert!(error.is_absent_address(), "{error}");
+        assert!(matches!(error, BindError::Absent { .. }), "{error}");
     }
 }

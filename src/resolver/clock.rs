@@ -189,11 +189,14 @@ impl Shared {
 
     /// Forgets what was judged, and has what is on its way judged again.
     fn judge_anew(&self) {
-        let _changing = self.judging.write().unwrap_or_else(PoisonError::into_inner);
+        let mut forgotten = self
+            .forgotten
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(settings) = self.dnssec.load_full() {
             self.dnssec.store(Some(Arc::new((*settings).clone())));
         }
-        self.flush(&Name::root());
+        self.forget(&mut forgotten, &Name::root());
     }
 }
 
@@ -206,9 +209,11 @@ pub(super) fn ruling(shared: &Shared, question: &Question, settings: &dnssec::Se
         return Ruling::Judge;
     }
     let now = shared.now();
-    // Where nothing is validated, the time does not matter.
+    // Where nothing is validated, the time does not matter; but a clock that is behind must not
+    // bring back what has ended.
+    let passed_unix_s = gated.gate.status(&now).passed_unix_s;
     if settings
-        .negative_above(&question.name, now.unix_s)
+        .negative_above(&question.name, now.unix_s.max(passed_unix_s))
         .is_some()
     {
         return Ruling::Judge;
@@ -223,6 +228,8 @@ pub(super) fn ruling(shared: &Shared, question: &Question, settings: &dnssec::Se
 pub(super) fn mark(found: &mut Found) {
     found.secure = false;
     found.ttl_cap_s = Some(TTL_MAX_S);
+    // Once the clock is right it would be judged.
+    found.ends = true;
     found.extended_error = Some(ExtendedError {
         code: 0,
         text: "not validated: this machine's clock is wrong, and this name serves to set it".into(),

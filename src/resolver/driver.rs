@@ -91,6 +91,7 @@ impl<U: Exchange> Driver<U> {
                 upstreams,
                 flights: Arc::clone(&shared.fetches),
                 deadline,
+                forgotten: shared.forgotten(),
                 budget: AtomicUsize::new(budget),
             },
             dnssec,

@@ -41,6 +41,8 @@ pub(super) struct Fetcher<U> {
     pub(super) upstreams: Arc<U>,
     pub(super) flights: Arc<Flights<Outcome>>,
     pub(super) deadline: Instant,
+    /// How often answers were forgotten before: what was asked for earlier than that is not joined.
+    pub(super) forgotten: u64,
     /// Exchanges that may still be begun.
     pub(super) budget: AtomicUsize,
 }
@@ -56,7 +58,7 @@ impl<U: Exchange> Fetcher<U> {
         avoid: Option<&str>,
         counters: &Counters,
     ) -> Outcome {
-        let key = key(question, avoid);
+        let key = key(question, avoid, self.forgotten);
         loop {
             let (flight, landed) = self.flights.join(&key).map_err(Failure::Overloaded)?;
             if let Some(flight) = flight {
@@ -149,12 +151,13 @@ fn is_referral(response: &Response) -> bool {
         && !has(rtype::SOA)
 }
 
-/// The name of a flight: the question, and whom it is not asked of.
-fn key(question: &Question, avoid: Option<&str>) -> Vec<u8> {
+/// The name of a flight: the question, when answers were last forgotten, and whom it is not asked of.
+fn key(question: &Question, avoid: Option<&str>, forgotten: u64) -> Vec<u8> {
     let name = question.name.as_wire();
     let avoid = avoid.unwrap_or_default().as_bytes();
-    let mut key = Vec::with_capacity(name.len() + 4 + avoid.len());
+    let mut key = Vec::with_capacity(name.len() + 12 + avoid.len());
     key.extend_from_slice(name);
+    key.extend_from_slice(&forgotten.to_be_bytes());
     key.extend_from_slice(&question.qtype.to_be_bytes());
     key.extend_from_slice(&question.qclass.to_be_bytes());
     key.extend_from_slice(avoid);

@@ -80,8 +80,9 @@ pub struct Shared {
     dnssec: ArcSwapOption<dnssec::Settings>,
     /// The names that are answered here.
     names: ArcSwap<names::Settings>,
-    /// Held to store an answer, and alone to change how answers are judged.
-    judging: RwLock<()>,
+    /// How often answers were forgotten. Held to store an answer, and alone to forget some or to
+    /// change how they are judged.
+    forgotten: RwLock<u64>,
     /// Whether answers can be judged by the clock.
     gated: Option<Gated>,
     /// Reads the clocks.
@@ -113,7 +114,7 @@ impl Shared {
             refreshing: Refreshing::default(),
             dnssec: ArcSwapOption::from_pointee(dnssec),
             names: ArcSwap::default(),
-            judging: RwLock::default(),
+            forgotten: RwLock::default(),
             gated: None,
             now: Now::read,
         }
@@ -134,9 +135,12 @@ impl Shared {
     /// Validates with these settings from now on, or not at all. What was judged by others is
     /// forgotten.
     pub fn apply_dnssec(&self, settings: Option<dnssec::Settings>) {
-        let _changing = self.judging.write().unwrap_or_else(PoisonError::into_inner);
+        let mut forgotten = self
+            .forgotten
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         self.dnssec.store(settings.map(Arc::new));
-        self.flush(&Name::root());
+        self.forget(&mut forgotten, &Name::root());
     }
 
     /// The settings by which all answers in the cache were judged; `None` when none is.
@@ -153,19 +157,39 @@ impl Shared {
         }
     }
 
-    /// Stores an answer, unless answers are judged by other `settings` by now than when it was asked
-    /// for.
-    fn keep(&self, stored: &Stored, settings: Option<&Arc<dnssec::Settings>>) {
-        // The settings do not change between the look and the insertion.
-        let _unchanged = self.judging.read().unwrap_or_else(PoisonError::into_inner);
-        if self.is_in_force(settings) {
+    /// How often answers were forgotten until now.
+    pub fn forgotten(&self) -> u64 {
+        *self
+            .forgotten
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores an answer, unless answers are judged by other settings by now than when it was asked
+    /// for, or some were forgotten since: it may be one of those.
+    fn keep(&self, stored: &Stored, asked: &Asked) {
+        // Nothing changes between the look and the insertion.
+        let forgotten = self
+            .forgotten
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *forgotten == asked.forgotten && self.is_in_force(asked.settings.as_ref()) {
             self.cache.insert(stored.clone());
         }
     }
 
     /// Forgets the answers at and below `name`, and what is known of the zones there; the root
-    /// means all. How many answers.
+    /// means all. How many answers. What is on its way reaches those who wait and is not kept.
     pub fn flush(&self, name: &Name) -> usize {
+        let mut forgotten = self
+            .forgotten
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.forget(&mut forgotten, name)
+    }
+
+    fn forget(&self, forgotten: &mut u64, name: &Name) -> usize {
+        *forgotten = forgotten.wrapping_add(1);
         let keys = self.keys.write();
         keys.unwrap_or_else(PoisonError::into_inner).forget(name);
         let gaps = self.gaps.write();
@@ -191,6 +215,23 @@ impl Shared {
     pub fn apply_cache_settings(&self, settings: cache::Settings) {
         self.cache.resize(settings.size_octets);
         self.cache_settings.store(Arc::new(settings));
+    }
+}
+
+/// How things stood when a question was asked.
+struct Asked {
+    /// The settings that answers are judged by.
+    settings: Option<Arc<dnssec::Settings>>,
+    /// How often answers had been forgotten.
+    forgotten: u64,
+}
+
+impl Asked {
+    fn now(shared: &Shared) -> Self {
+        Self {
+            forgotten: shared.forgotten(),
+            settings: shared.dnssec.load_full(),
+        }
     }
 }
 
@@ -254,14 +295,14 @@ impl<U: Exchange> Resolver<U> {
         behind: Option<Behind>,
         now: Now,
     ) {
-        let upstreams = self.upstreams.load_full();
         let shared = Arc::clone(&self.shared);
-        let mut in_force = shared.dnssec.load_full();
+        let mut asked = Asked::now(&shared);
+        let upstreams = self.upstreams.load_full();
         // A client that sets CD gets what upstream said, under a cache key of its own.
         let dnssec = if query.checking_disabled() {
             None
         } else {
-            in_force.clone()
+            asked.settings.clone()
         };
         let deadline = now.instant + upstreams.timeout();
         let driver = Driver::new(&shared, upstreams, dnssec, deadline);
@@ -274,8 +315,9 @@ impl<U: Exchange> Resolver<U> {
             let mut found = driver.resolve(&question).await;
             // What was judged by settings that hold no longer is judged again, once.
             if judges && !shared.is_in_force(driver.dnssec.as_ref()) {
-                driver.dnssec = shared.dnssec.load_full();
-                in_force.clone_from(&driver.dnssec);
+                asked = Asked::now(&shared);
+                driver.dnssec.clone_from(&asked.settings);
+                driver.fetcher.forgotten = asked.forgotten;
                 found = driver.resolve(&question).await;
             }
             let now_s = shared.now().uptime_s;
@@ -285,11 +327,10 @@ impl<U: Exchange> Resolver<U> {
                     Failure::Upstream("the answer is larger than a message".to_owned())
                 })
             });
-            let settings = in_force.as_ref();
             let stored = match packed {
                 Ok(stored) => {
                     if stored.entry().ttl_s() > 0 {
-                        shared.keep(&stored, settings);
+                        shared.keep(&stored, &asked);
                     } else {
                         // What is not to be kept must not leave older data behind.
                         shared.cache.remove(&key);
@@ -300,7 +341,7 @@ impl<U: Exchange> Resolver<U> {
                     let stored = fill::pack_failure(&shared.cache, &key, &failure, now_s);
                     if let Some(stored) = &stored {
                         let is_down = driver.fetcher.upstreams.is_down(&question);
-                        shared.keep_failure(stored, &failure, is_down, settings, now_s);
+                        shared.keep_failure(stored, &failure, is_down, &asked, now_s);
                     }
                     stored
                 }

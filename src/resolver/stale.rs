@@ -11,19 +11,18 @@
 //! Only an answer under the very question's key is given out so, never one made of stale parts: what
 //! was proved about gaps, wildcards and keys ends with its time.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crate::{
     cache::{Entry, RefreshFailed, Stored},
     clock::Now,
-    dnssec,
     handler::{Answer, Client},
     reply::{self, Failure},
     upstream::Exchange,
     wire::Query,
 };
 
-use super::{Resolver, Shared, fill};
+use super::{Asked, Resolver, Shared, fill};
 
 /// How long a client waits for a fresh answer when there is a stale one: RFC 8767, section 5, says
 /// 1.8 s, so that it comes before a stub gives up or asks again.
@@ -82,7 +81,7 @@ impl Shared {
         stored: &Stored,
         failure: &Failure,
         is_down: bool,
-        settings: Option<&Arc<dnssec::Settings>>,
+        asked: &Asked,
         now_s: u32,
     ) {
         self.counters.failures.add();
@@ -95,7 +94,7 @@ impl Shared {
         if self.cache.refresh_failed(key, &failed, now_s) {
             self.counters.refresh_failures.add();
         } else {
-            self.keep(stored, settings);
+            self.keep(stored, asked);
         }
     }
 }

@@ -221,6 +221,30 @@ async fn a_flight_goes_on_when_its_client_leaves() {
 }
 
 #[tokio::test]
+async fn what_was_asked_for_before_answers_were_forgotten_is_not_kept() {
+    let script = Script::new();
+    script.says("www.example.com", 0, &[a("www.example.com", 60)], &[]);
+    script.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let resolver = Arc::new(resolver(&script));
+    let under_way = tokio::spawn({
+        let resolver = Arc::clone(&resolver);
+        async move { ask(&resolver, &query("www.example.com")).await }
+    });
+    while script.times_asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The name is routed elsewhere, or somebody knows that its answer is old.
+    resolver.shared.flush(&Name::parse("example.com").unwrap());
+    script.gate.add_permits(1);
+    let (reply, _) = under_way.await.unwrap();
+    assert_eq!(read(&reply).answer.len(), 1);
+    assert!(resolver.shared.cache.is_empty());
+    script.gate.add_permits(1);
+    assert!(!ask(&resolver, &query("www.example.com")).await.1);
+    assert!(ask(&resolver, &query("www.example.com")).await.1);
+}
+
+#[tokio::test]
 async fn an_alias_left_open_is_followed() {
     let script = Script::new();
     script.says(

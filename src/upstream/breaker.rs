@@ -14,10 +14,13 @@ use std::time::{Duration, Instant};
 
 /// The time from the opening, or from a probe, to the next probe.
 const PROBE_WAIT_MIN: Duration = Duration::from_secs(1);
-/// The longest time between probes while another upstream can be asked.
-const PROBE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// The longest time between probes. They are made only while there are questions to put.
+const PROBE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The wait grows to this part of the outage so far: an upstream that is back is found after a
+/// fraction of the time for which it was away.
+const PROBE_WAIT_PART: u32 = 4;
 
-/// With such a wait three or four probes have failed.
+/// In such a time several probes have failed.
 const LONG: Duration = Duration::from_secs(6);
 
 /// Whether an upstream is asked.
@@ -35,8 +38,13 @@ enum State {
         /// Connections are likely to be made afresh, so the probe needs more time.
         afresh: bool,
     },
-    /// The upstream is down. The last evidence came at `since`; the next probe is due `wait` later.
-    Open { since: Instant, wait: Duration },
+    /// The upstream is down since `opened`. The last evidence came at `seen`; the next probe is due
+    /// `wait` later.
+    Open {
+        opened: Instant,
+        seen: Instant,
+        wait: Duration,
+    },
 }
 
 impl Breaker {
@@ -80,7 +88,8 @@ impl Breaker {
         let is_news = !self.is_open();
         if is_news {
             self.0 = State::Open {
-                since: now,
+                opened: now,
+                seen: now,
                 wait: jittered(PROBE_WAIT_MIN, chance),
             };
         }
@@ -92,9 +101,10 @@ impl Breaker {
         match &mut self.0 {
             State::Closed => false,
             State::Suspected { .. } => self.failed(began, chance),
-            State::Open { since, wait } => {
-                *since = began;
-                *wait = jittered(wait.saturating_mul(2).min(PROBE_WAIT_MAX), chance);
+            State::Open { opened, seen, wait } => {
+                *seen = began;
+                let part = began.saturating_duration_since(*opened) / PROBE_WAIT_PART;
+                *wait = jittered(part.clamp(PROBE_WAIT_MIN, PROBE_WAIT_MAX), chance);
                 false
             }
         }
@@ -109,7 +119,8 @@ impl Breaker {
 
     /// Whether so many probes failed that there is no telling from them any more.
     pub(super) fn is_open_for_long(&self) -> bool {
-        matches!(self.0, State::Open { wait, .. } if wait > LONG)
+        matches!(self.0, State::Open { opened, seen, .. }
+            if seen.saturating_duration_since(opened) > LONG)
     }
 
     /// When a probe is due; `None` while the upstream is up. When there is `nobody_else` to ask,
@@ -118,8 +129,8 @@ impl Breaker {
         match self.0 {
             State::Closed => None,
             State::Suspected { .. } => Some(now),
-            State::Open { since, wait } if nobody_else => Some(since + wait.min(PROBE_WAIT_MIN)),
-            State::Open { since, wait } => Some(since + wait),
+            State::Open { seen, wait, .. } if nobody_else => Some(seen + wait.min(PROBE_WAIT_MIN)),
+            State::Open { seen, wait, .. } => Some(seen + wait),
         }
     }
 }
@@ -142,12 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn probes_of_what_is_down_come_less_and_less_often_up_to_a_minute() {
+    fn probes_of_what_is_down_come_less_often_the_longer_it_is_down() {
         let mut now = clock::instant();
         let mut breaker = Breaker::default();
         assert_eq!(breaker.probe_at(now, false), None);
         assert!(breaker.failed(now, HALF));
-        for expected_s in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
+        let opened = now;
+        for _ in 0..40 {
+            let down_s = (now - opened).as_secs_f64();
+            let expected_s = (down_s / 4.0).clamp(1.0, 10.0);
             // More failures in the same outage put nothing off.
             assert!(!breaker.failed(now, HALF));
             let wait_s = wait_s(&breaker, now);
@@ -155,7 +169,9 @@ mod tests {
             assert!(breaker.probe_at(now, true).unwrap() <= now + SECOND);
             now = breaker.probe_at(now, false).unwrap();
             assert!(!breaker.probe_failed(now, HALF));
+            assert_eq!(breaker.is_open_for_long(), now - opened > LONG);
         }
+        assert!(now - opened > SECOND * 100);
         assert!(breaker.succeeded());
         assert!(!breaker.is_open());
         assert!(!breaker.succeeded());

@@ -69,6 +69,23 @@ impl ExchangeError {
         !matches!(self.failure, Failure::Handshake { .. })
     }
 
+    /// Whether this machine had no way to reach anybody: no route, no address. Told of several
+    /// upstreams only when it is so for each of them.
+    pub(super) fn is_for_want_of_network(&self) -> bool {
+        match &self.failure {
+            Failure::Connect { source, .. } | Failure::Send(source) => matches!(
+                source.raw_os_error().map(Errno::from_raw),
+                Some(
+                    Errno::ENETUNREACH
+                        | Errno::EHOSTUNREACH
+                        | Errno::ENETDOWN
+                        | Errno::EADDRNOTAVAIL
+                )
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether no upstream showed any sign of life ([`Class::Silent`]).
     #[must_use]
     pub const fn is_silent(&self) -> bool {
@@ -147,7 +164,7 @@ pub enum Failure {
         address: SocketAddr,
     },
     /// TLS or QUIC failed. Often the configuration is at fault: a wrong name, a missing `ca`.
-    #[error("no secure connection to {address}: {reason}")]
+    #[error("no secure connection to {address}: {}", printable(reason))]
     Handshake {
         /// Where to.
         address: SocketAddr,
@@ -161,10 +178,14 @@ pub enum Failure {
     #[error("cannot send: {0}")]
     Send(Arc<io::Error>),
     /// The connection or the stream ended before the response came.
-    #[error("connection lost: {0}")]
+    #[error("connection lost: {}", printable(.0))]
     Lost(String),
     /// HTTP answered with something else than 200.
-    #[error("HTTP status {0} instead of 200; is the path of the url right?")]
+    #[error(
+        "HTTP status {code} instead of 200{}",
+        if matches!(.0, 400..500) { "; is the path of the url right?" } else { "" },
+        code = .0
+    )]
     Status(u16),
     /// HTTP answered with another kind of content: a captive portal, or a wrong path.
     #[error(
@@ -245,10 +266,43 @@ impl Failure {
     }
 }
 
+/// A text that may come from the other side, or from whoever stands between, without what would steer a
+/// terminal or begin a line of the log.
+fn printable(text: &str) -> String {
+    let replace = |character: char| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
+    };
+    text.chars().map(replace).collect()
+}
+
 /// Whether this process or this machine ran out of something, which no upstream can help.
 fn is_own_want(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error().map(Errno::from_raw),
         Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_other_side_says_steers_no_terminal() {
+        let said = "\u{1b}[2Jbye\nWARN all is well\u{9b}";
+        let address = SocketAddr::from(([127, 0, 0, 1], 853));
+        let reason = said.to_owned();
+        for failure in [
+            Failure::Lost(said.to_owned()),
+            Failure::Handshake { address, reason },
+        ] {
+            let text = failure.to_string();
+            assert!(text.contains("bye WARN"), "{text:?}");
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
+    }
 }

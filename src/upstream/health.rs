@@ -7,7 +7,7 @@ use std::{
     fmt::Display,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -29,6 +29,14 @@ const INCOMPLETE_FOR: Duration = Duration::from_secs(600);
 const STRIKES_MAX: usize = 5;
 /// The weight of one exchange in the share of those that failed.
 const LOSS_GAIN: f32 = 1.0 / 16.0;
+/// What an outage adds to the share of lost exchanges once it is over, instead of all that was lost
+/// in it: while an upstream is away it is not asked, so those say nothing of what it costs to ask.
+/// It makes an answer some 10 ms dearer, for a time; so only one that goes again and again loses its
+/// place.
+const OUTAGE_LOSS: f32 = 1.0 / 64.0;
+/// How often an upstream is measured at first without paying for it from the budget of duplicates:
+/// a few times more than are needed, in case some fail.
+const FIRST_MEASUREMENTS_MAX: u8 = 8;
 /// An answer is never late before this: a duplicate costs more than so small a wait.
 const LATE_MIN: Duration = Duration::from_millis(50);
 /// When an answer is late while too few came to know the upstream's habits.
@@ -54,6 +62,8 @@ pub(super) struct Health {
     watched: AtomicBool,
     /// Whether it is asked something only to time the answer.
     measured: AtomicBool,
+    /// How many of the first measurements were begun.
+    first_measurements: AtomicU8,
     /// Tells exchanges that wait for it that it is down.
     down: Notify,
     /// Tells the task that probes it to look again.
@@ -66,6 +76,8 @@ struct State {
     estimate: Estimate,
     /// The share of exchanges that failed of late, 0 to 1.
     loss: f32,
+    /// The same when the last good answer came.
+    loss_when_well: f32,
     exchanges: u64,
     failures: u64,
     last_error: Option<String>,
@@ -140,6 +152,7 @@ impl Health {
                 breaker: Breaker::default(),
                 estimate: Estimate::new(),
                 loss: 0.0,
+                loss_when_well: 0.0,
                 exchanges: 0,
                 failures: 0,
                 last_error: None,
@@ -150,6 +163,7 @@ impl Health {
             }),
             watched: AtomicBool::new(false),
             measured: AtomicBool::new(false),
+            first_measurements: AtomicU8::new(0),
             down: Notify::new(),
             look: Notify::new(),
         }
@@ -197,9 +211,12 @@ impl Health {
     pub(super) fn answered(&self, now: Instant, took: Duration) {
         let mut state = self.lock();
         state.estimate.answered(now, took);
-        state.lose(0.0);
         state.strikes.clear();
         state.failed_at = None;
+        if !state.breaker.is_open() {
+            state.lose(0.0);
+            state.loss_when_well = state.loss;
+        }
         self.up(state);
     }
 
@@ -353,6 +370,21 @@ impl Health {
         !self.measured.swap(true, Ordering::Relaxed)
     }
 
+    /// Begins one of the first measurements; false when one is under way, or they are over.
+    pub(super) fn begin_first_measuring(&self) -> bool {
+        let began = self.begin_measuring();
+        let take = |begun: u8| (begun < FIRST_MEASUREMENTS_MAX).then_some(begun + 1);
+        let first = &self.first_measurements;
+        let is_first = began
+            && first
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                .is_ok();
+        if began && !is_first {
+            self.end_measuring();
+        }
+        is_first
+    }
+
     /// Ends a measurement.
     pub(super) fn end_measuring(&self) {
         self.measured.store(false, Ordering::Relaxed);
@@ -373,6 +405,10 @@ impl Health {
 
     fn up(&self, mut state: MutexGuard<'_, State>) {
         let was_down = state.breaker.succeeded();
+        if was_down {
+            state.loss = (state.loss_when_well + OUTAGE_LOSS).min(1.0);
+            state.loss_when_well = state.loss;
+        }
         drop(state);
         if was_down {
             tracing::info!(upstream = self.name, "upstream is up again");
@@ -428,176 +464,4 @@ fn chance() -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{io, net::Ipv4Addr, sync::Arc};
-
-    use nix::errno::Errno;
-
-    use super::*;
-    use crate::clock;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn question(name: &str) -> Question {
-        Question {
-            name: Name::parse(name).unwrap(),
-            qtype: 1,
-            qclass: 1,
-        }
-    }
-
-    fn standing(health: &Health) -> Standing {
-        health.facts(clock::instant()).standing
-    }
-
-    #[test]
-    fn what_we_lack_ourselves_is_not_held_against_the_upstream() {
-        let now = clock::instant();
-        let health = Health::new("test");
-        health.failed(now, &Failure::Busy);
-        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS] {
-            let source = Arc::new(io::Error::from_raw_os_error(errno as i32));
-            health.failed(now, &Failure::Send(Arc::clone(&source)));
-            let address = (Ipv4Addr::LOCALHOST, 53).into();
-            health.failed(now, &Failure::Connect { address, source });
-        }
-        assert_eq!(standing(&health), Standing::Good);
-        let refused = Arc::new(io::ErrorKind::ConnectionRefused.into());
-        health.failed(now, &Failure::Send(refused));
-        assert_eq!(standing(&health), Standing::Down);
-    }
-
-    #[test]
-    fn questions_that_others_answer_take_an_upstream_down_when_there_are_several_in_a_row() {
-        let now = clock::instant();
-        let health = Health::new("test");
-        let names = ["a", "b", "c", "d", "e"].map(question);
-        for _ in 0..10 {
-            for name in &names[1..] {
-                health.refused();
-                health.bettered(now, name, false);
-            }
-            health.failed(now, &Failure::Timeout);
-            health.failed(now, &Failure::Status(500));
-        }
-        health.answered(now, MS);
-        assert_eq!(standing(&health), Standing::Good);
-        for name in &names {
-            assert_eq!(standing(&health), Standing::Good);
-            health.bettered(now, name, false);
-        }
-        assert_eq!(standing(&health), Standing::Down);
-        // It is not enough that it says anything: it must pass where it failed.
-        health.refused();
-        health.passed(false);
-        assert_eq!(standing(&health), Standing::Down);
-        let due = health.probe(now, false).unwrap();
-        assert_eq!(due.question.as_ref(), names.last());
-        assert!(due.is_test);
-        health.passed(true);
-        assert_eq!(standing(&health), Standing::Good);
-    }
-
-    fn down_for_refusals(would_not: bool) -> Health {
-        let health = Health::new("test");
-        for name in ["a", "b", "c", "d", "e"].map(question) {
-            health.bettered(clock::instant(), &name, would_not);
-        }
-        assert_eq!(standing(&health), Standing::Down);
-        health
-    }
-
-    #[test]
-    fn an_upstream_that_blocks_names_need_not_answer_those_to_be_back() {
-        let now = clock::instant();
-        let due = down_for_refusals(true).probe(now, false).unwrap();
-        assert!(due.question.is_none() && due.is_test);
-    }
-
-    #[test]
-    fn one_name_that_never_gets_well_does_not_keep_an_upstream_down() {
-        let now = clock::instant();
-        let health = down_for_refusals(false);
-        for _ in 0..5 {
-            health.probe_failed(now, &Failure::Silent);
-        }
-        let due = health.probe(now, false).unwrap();
-        assert!(due.question.is_none() && due.is_test);
-    }
-
-    #[test]
-    fn whoever_was_not_reached_is_back_with_any_response() {
-        let now = clock::instant();
-        let health = Health::new("test");
-        health.failed(now, &Failure::Silent);
-        assert_eq!(standing(&health), Standing::Down);
-        assert_eq!(health.probe(now, false).unwrap().question, None);
-        health.refused();
-        assert_eq!(standing(&health), Standing::Good);
-    }
-
-    #[test]
-    fn nobody_is_probed_for_when_nobody_asks() {
-        let now = clock::instant();
-        let health = Health::new("test");
-        health.failed(now, &Failure::Silent);
-        assert!(health.probe(now, false).is_none());
-        assert!(health.facts(now).needs_watch);
-        assert!(health.probe(now, false).is_some());
-        assert!(health.probe(now + WANTED_FOR, false).is_none());
-    }
-
-    #[test]
-    fn being_down_is_news_only_while_somebody_looks_after_it() {
-        let now = clock::instant();
-        let health = Health::new("test");
-        health.failed(now, &Failure::Silent);
-        assert!(!health.is_down());
-        assert!(health.begin_watch());
-        assert!(!health.begin_watch(), "one task at a time");
-        assert!(health.is_down() && !health.facts(now).needs_watch);
-        health.end_watch();
-        assert!(!health.is_down());
-    }
-
-    #[test]
-    fn an_answer_is_late_after_the_upstreams_own_habits() {
-        let now = clock::instant();
-        let late_after = |took: u32| {
-            let health = Health::new("test");
-            for _ in 0..100 {
-                health.answered(now, MS * took);
-            }
-            health.facts(now).late_after
-        };
-        assert_eq!(Health::new("test").facts(now).late_after, LATE_DEFAULT);
-        assert_eq!(late_after(3), LATE_MIN);
-        assert!((MS * 200..MS * 240).contains(&late_after(200)));
-        assert_eq!(late_after(5000), LATE_MAX);
-    }
-
-    #[test]
-    fn losses_cost_time() {
-        let now = clock::instant();
-        let health = Health::new("test");
-        health.answered(now, MS * 20);
-        let before = health.facts(now).cost.unwrap();
-        for _ in 0..3 {
-            health.failed(now, &Failure::Silent);
-        }
-        let after = health.facts(now).cost.unwrap();
-        assert!(after > before + MS * 50, "{after:?}");
-        let report = health.report(now);
-        assert!(report.loss > 0.1 && report.failures == 3);
-        assert_eq!(report.last_error.unwrap(), Failure::Silent.to_string());
-    }
-
-    #[test]
-    fn an_upstream_that_leaves_records_out_comes_back_after_a_time() {
-        let now = clock::instant();
-        let health = Health::new("test");
-        health.incomplete(now);
-        assert_eq!(health.facts(now).standing, Standing::Incomplete);
-        assert_eq!(health.facts(now + INCOMPLETE_FOR).standing, Standing::Good);
-    }
-}
+mod tests;

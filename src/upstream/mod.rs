@@ -7,13 +7,15 @@
 //!
 //! - `url`, `stamp`, `catalogue`: from text to [`UpstreamSettings`].
 //! - `addresses`: where an upstream is; `bootstrap`: finding that out for a host name.
+//! - `routes`: which upstreams a name may be asked of.
 //! - `select`: the upstreams together; `strategy`: in which order they are tried; `walk`: when the
 //!   next one is asked; `hedge`: how often that may be before the first has failed.
 //! - `health`: what is known of one, made of `breaker` (whether it is up) and `estimate` (how fast
 //!   it is); `probing`: the questions of our own that find out; `status`: the same for people.
 //! - `profile`: one upstream, what workers share of it and what each has of its own.
 //! - `pool`: the connections to one upstream; `connection`: making and using one.
-//! - `udp`, `stream`, `https2`, `https3`, `quic`: one file per way of travelling.
+//! - `udp`, `stream`, `https2`, `https3`, `quic`: one file per way of travelling; `sockets`: those
+//!   that plain UDP keeps.
 //! - `message`: the query's octets, and whether a response belongs to it.
 //! - `life`: what counts as a sign of life; `tries`: the budget of one question; `race`: a few
 //!   futures polled together.

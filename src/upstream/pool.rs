@@ -162,7 +162,7 @@ impl Pool {
                         }
                         let again = (may_repeat || was_early)
                             && failure.is_of_connection()
-                            && tries.take();
+                            && tries.take_repeat();
                         if !again && race.is_empty() {
                             return Err(failure);
                         }
@@ -171,7 +171,7 @@ impl Pool {
                 },
                 () = &mut suspicion, if watching => {
                     watching = false;
-                    let suspect = may_repeat && first.life.of_connection() == heard && tries.take();
+                    let suspect = may_repeat && first.life.of_connection() == heard && tries.take_repeat();
                     if suspect {
                         self.0.make_room(&first);
                     }
@@ -181,7 +181,7 @@ impl Pool {
                 Ok(()) = network.changed() => {
                     watching = false;
                     suspected = false;
-                    tries.take().then_some(Attempt::First)
+                    tries.take_repeat().then_some(Attempt::First)
                 }
             };
             if let Some(attempt) = repeat {

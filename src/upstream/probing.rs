@@ -112,11 +112,8 @@ async fn probe(upstream: &Upstream, due: &DueProbe, usual: &Question) {
 }
 
 /// Puts `question` to an upstream only to see how long it takes.
-pub(super) fn measure(upstream: Arc<Upstream>, question: Question) {
-    if !upstream.health().begin_measuring() {
-        return;
-    }
-    let measuring = Measuring(Arc::clone(&upstream.profile));
+pub(super) fn measure(upstream: &Arc<Upstream>, question: &Question, measuring: Measuring) {
+    let (upstream, question) = (Arc::clone(upstream), question.clone());
     tokio::spawn(async move {
         let health = &measuring.0.health;
         let tries = Tries::new();
@@ -136,7 +133,21 @@ pub(super) fn measure(upstream: Arc<Upstream>, question: Question) {
 }
 
 /// The one measurement of an upstream that is under way.
-struct Measuring(Arc<Profile>);
+pub(super) struct Measuring(Arc<Profile>);
+
+impl Measuring {
+    /// Begins one; `None` when one is under way.
+    pub(super) fn begin(upstream: &Upstream) -> Option<Self> {
+        let begun = upstream.health().begin_measuring();
+        begun.then(|| Self(Arc::clone(&upstream.profile)))
+    }
+
+    /// Begins one of the first; `None` when one is under way, or they are over.
+    pub(super) fn begin_first(upstream: &Upstream) -> Option<Self> {
+        let begun = upstream.health().begin_first_measuring();
+        begun.then(|| Self(Arc::clone(&upstream.profile)))
+    }
+}
 
 impl Drop for Measuring {
     fn drop(&mut self) {

@@ -1,6 +1,6 @@
 //! Which upstreams a question is put to.
 //!
-//! The [`strategy`](super::strategy) puts those that a route allows into an order; a
+//! The [`super::strategy`] puts those that a route allows into an order; a
 //! [`walk`](super::walk) goes along it. All that is known of them is shared by the workers.
 
 use std::{
@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::sleep_until;
+use tokio::{
+    sync::watch,
+    time::{sleep_until, timeout},
+};
 
 use super::{
     Exchange, ExchangeError, Exchanged, LookedUp, Probe, Settings, Status,
@@ -16,7 +19,7 @@ use super::{
     connection::DialError,
     error::Failure,
     hedge::Budget,
-    probing,
+    probing::{self, Measuring},
     profile::{Profile, Upstream},
     race::Race,
     routes::{Group, Routes},
@@ -35,6 +38,18 @@ use crate::{
 /// One question of so many is also put to an upstream that is not the fastest, to see whether it
 /// still is not. No client waits for that.
 const MEASURE_ONE_IN: u32 = 64;
+/// The same while an upstream has given fewer than [`SAMPLES_ENOUGH`] answers.
+const MEASURE_EARLY_ONE_IN: u32 = 16;
+/// With so many answers chance has little part in the mean of their times.
+const SAMPLES_ENOUGH: u32 = 32;
+
+/// A machine that starts, wakes or moves has addresses and routes again within so long, mostly. A
+/// query that finds none in this time is not told at once.
+const NETWORK_SETTLES: Duration = Duration::from_secs(5);
+/// How long such a query waits in all, so that its answer comes within a stub's patience.
+const NO_NETWORK_MAX: Duration = Duration::from_millis(1500);
+/// How long until it is tried again when nobody tells that the network changed.
+const NO_NETWORK_AGAIN: Duration = Duration::from_millis(300);
 
 /// The upstreams of one worker.
 #[derive(Clone)]
@@ -71,6 +86,8 @@ pub(super) struct Set {
     shared: Arc<Shared>,
     udp_sockets_max: usize,
     sleep: SleepWatch,
+    /// When the network became what it is; at first, when this was made.
+    network: watch::Sender<Instant>,
 }
 
 /// What all workers share.
@@ -150,6 +167,7 @@ impl Set {
             shared: Arc::clone(shared),
             udp_sockets_max,
             sleep: SleepWatch::new(clock::asleep()),
+            network: watch::Sender::new(clock::instant()),
         })
     }
 
@@ -188,6 +206,21 @@ impl Set {
                 qtype: rtype::SOA,
                 qclass: CLASS_IN,
             })
+    }
+
+    /// Waits for a network when one is likely to be there soon, on behalf of a query that `began`
+    /// then and found none; false when there is no use in that.
+    async fn wait_for_network(&self, began: Instant, deadline: Instant) -> bool {
+        let mut network = self.network.subscribe();
+        let settled = *network.borrow_and_update() + NETWORK_SETTLES;
+        let until = deadline.min(began + NO_NETWORK_MAX);
+        let again = clock::instant() + NO_NETWORK_AGAIN;
+        if again > settled.min(until) {
+            return false;
+        }
+        // Whether it changed or not, the next try shows.
+        drop(timeout(NO_NETWORK_AGAIN, network.changed()).await);
+        true
     }
 
     /// The upstreams for `question` in the order in which to try them now. Those that are not well
@@ -244,22 +277,36 @@ impl Set {
         group.places.iter().filter_map(candidate).collect()
     }
 
-    /// Now and then sees how fast one is that is not the first of `order`: each a few times at the
-    /// start, later the one that was not heard of for longest.
+    /// Sees how fast those are that are not the first of `order`: all at once, a few times, at the
+    /// start, so that the same questions tell them apart; later now and then the one that was not
+    /// heard of for longest.
     fn measure(&self, question: &Question, order: &[Candidate]) {
-        let good = order
-            .iter()
-            .skip(1)
-            .filter(|it| it.facts.standing == Standing::Good);
-        let Some(oldest) = good.min_by_key(|it| it.facts.timed_at) else {
-            return;
+        let others = order.iter().skip(1);
+        let good = others.filter(|it| it.facts.standing == Standing::Good);
+        let mut oldest: Option<&Candidate> = None;
+        for it in good {
+            if it.facts.samples < strategy::SAMPLES_MIN
+                && let Some(upstream) = self.upstreams.get(it.place)
+                && let Some(measuring) = Measuring::begin_first(upstream)
+            {
+                probing::measure(upstream, question, measuring);
+            }
+            if oldest.is_none_or(|oldest| it.facts.timed_at < oldest.facts.timed_at) {
+                oldest = Some(it);
+            }
+        }
+        let Some(oldest) = oldest else { return };
+        let one_in = if oldest.facts.samples < SAMPLES_ENOUGH {
+            MEASURE_EARLY_ONE_IN
+        } else {
+            MEASURE_ONE_IN
         };
-        let is_unknown = oldest.facts.samples < strategy::SAMPLES_MIN;
-        if (is_unknown || entropy::below(MEASURE_ONE_IN) == 0)
-            && self.budget().take()
+        if entropy::below(one_in) == 0
             && let Some(upstream) = self.upstreams.get(oldest.place)
+            && let Some(measuring) = Measuring::begin(upstream)
+            && self.budget().take()
         {
-            probing::measure(Arc::clone(upstream), question.clone());
+            probing::measure(upstream, question, measuring);
         }
     }
 }
@@ -319,6 +366,34 @@ impl Upstreams {
     pub fn for_worker_from(&self, old: &Self) -> Self {
         let max = self.0.udp_sockets_max;
         Self(Set::new(&self.0.shared, max, Some(&old.0)))
+    }
+
+    /// Whether answers of the `old` upstreams may still stand: those were not set up anew as a whole,
+    /// and the same are asked for each zone that has a route, or had one. All others are taken to
+    /// answer from one public DNS.
+    #[must_use]
+    pub fn stand_for(&self, old: &Self) -> bool {
+        let (new, old) = (&*self.0.shared, &*old.0.shared);
+        // Experience is carried along, but for a set-up as a whole; see `under`.
+        if !Arc::ptr_eq(&new.budget, &old.budget) {
+            return false;
+        }
+        let asked = |shared: &Shared, zone: &Name| -> Vec<Arc<Profile>> {
+            let group = shared.routes.of(&Question {
+                name: zone.clone(),
+                qtype: rtype::SOA,
+                qclass: CLASS_IN,
+            });
+            let members = group.places.iter();
+            let members = members.filter_map(|place| shared.members.get(*place));
+            members.map(|member| Arc::clone(&member.profile)).collect()
+        };
+        let routes = new.settings.routes.iter().chain(&old.settings.routes);
+        routes.flat_map(|route| &route.zones).all(|zone| {
+            let (now, then) = (asked(new, zone), asked(old, zone));
+            let is_asked = |one: &Arc<Profile>| now.iter().any(|other| Arc::ptr_eq(one, other));
+            now.len() == then.len() && then.iter().all(is_asked)
+        })
     }
 
     /// The same upstreams, with at most so many sockets towards each of those on plain UDP.
@@ -406,6 +481,7 @@ impl Upstreams {
             upstream.network_changed();
         }
         self.retry_now();
+        self.0.network.send_replace(clock::instant());
     }
 
     /// Takes all connections out of use, as if each had been idle for long.
@@ -414,6 +490,13 @@ impl Upstreams {
         for upstream in &self.0.upstreams {
             upstream.lose_connections();
         }
+    }
+
+    /// Lets so much time have passed since the network changed.
+    #[cfg(test)]
+    pub(super) fn network_is_old(&self) {
+        let then = clock::instant().checked_sub(NETWORK_SETTLES).unwrap();
+        self.0.network.send_replace(then);
     }
 
     /// Treats a sleep of this machine as a change of its network. Each exchange looks by itself,
@@ -463,10 +546,18 @@ impl Exchange for Upstreams {
         let began = clock::instant();
         let deadline = deadline.min(began + self.timeout());
         self.0.budget().earn();
-        let tries = Tries::new();
-        let order = self.0.order(question, began, avoid);
-        let walk = Walk::new(&self.0, order, question, &tries);
-        walk.run(began, deadline).await
+        loop {
+            let now = clock::instant();
+            let tries = Tries::new();
+            let order = self.0.order(question, now, avoid);
+            let walk = Walk::new(&self.0, order, question, &tries);
+            match walk.run(now, deadline).await {
+                Err(error)
+                    if error.is_for_want_of_network()
+                        && self.0.wait_for_network(began, deadline).await => {}
+                outcome => return outcome,
+            }
+        }
     }
 }
 

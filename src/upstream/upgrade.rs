@@ -96,10 +96,11 @@ impl Upgrade {
         tracing::debug!(seconds = time.as_secs(), "HTTP/3 does not work; left alone");
     }
 
-    /// Another network may let through what the last one did not.
+    /// Another network may let through what the last one did not; and offers are for clients on the
+    /// network on which they were made (RFC 7838, section 2.2).
     pub(super) fn network_changed(&self) {
         self.doubt();
-        self.lock().abandoned = None;
+        *self.lock() = State::default();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -217,14 +218,16 @@ mod tests {
     }
 
     #[test]
-    fn another_network_is_tried_at_once() {
+    fn another_network_begins_anew() {
         let now = clock::instant();
         let upgrade = Upgrade::default();
         upgrade.learn(&headers("h3=\":443\""), now);
         upgrade.works();
         upgrade.failed(now);
         upgrade.network_changed();
-        assert_eq!(upgrade.port(now), Some(443));
         assert!(!upgrade.is_proven());
+        assert_eq!(upgrade.port(now), None, "offers are of one network");
+        upgrade.learn(&headers("h3=\":443\""), now);
+        assert_eq!(upgrade.port(now), Some(443), "what failed failed there");
     }
 }

@@ -163,9 +163,12 @@ impl<'a> Walk<'a> {
         self.refused.is_empty() || !self.next().is_some_and(is_down)
     }
 
-    /// Puts the question to the next upstream, if there is one and the tries allow.
+    /// Puts the question to the next upstream, if there is one and the tries allow. Where nobody
+    /// has said anything yet, one that is well is asked even then: those before it failed in a way
+    /// that takes them out of use, so no name makes this happen twice.
     fn start_next(&mut self) -> bool {
-        if self.next().is_none() || !self.tries.take() {
+        let is_free = || self.refused.is_empty() && self.is_next_well();
+        if self.next().is_none() || !self.tries.take() && !is_free() {
             return false;
         }
         let Some(chosen) = self.rest.next() else {
@@ -224,7 +227,8 @@ impl<'a> Walk<'a> {
         // One that is heard from is not helped by a second that starts from nothing.
         let all_quiet = self.asked.iter().all(|asked| asked.is_quiet(now));
         let is_well = next.facts.standing < Standing::Avoided;
-        if all_quiet || all_late && is_well && self.may_hedge() {
+        // Silence has a budget too, or a client would wait for one after the other.
+        if all_quiet && self.tries.are_left() || all_late && is_well && self.may_hedge() {
             self.start_next();
         }
     }
@@ -313,10 +317,11 @@ impl<'a> Walk<'a> {
 
     /// Keeps the error that says most about the name, the last of those that say the same.
     fn note(&mut self, error: ExchangeError) {
+        let says = |error: &ExchangeError| (error.class(), !error.is_for_want_of_network());
         if self
             .error
             .as_ref()
-            .is_none_or(|kept| kept.class() <= error.class())
+            .is_none_or(|kept| says(kept) <= says(&error))
         {
             self.error = Some(error);
         }

@@ -169,10 +169,29 @@ fn in_a_later_boot_the_wall_clock_says_how_old_answers_are() {
 }
 
 #[test]
-fn the_wall_clock_is_not_asked_in_the_same_boot_and_not_believed_when_it_went_back() {
+fn uptime_tells_the_age_in_the_same_boot_unless_the_wall_clock_was_set() {
+    let mut later = now().plus(Duration::from_secs(40));
+    for drift_s in [0, 300] {
+        later.unix_s = now().unix_s + 40 + drift_s;
+        assert_eq!(head().age_s(&later, BOOT), Some(40));
+        later.unix_s = now().unix_s + 40 - drift_s;
+        assert_eq!(head().age_s(&later, BOOT), Some(40));
+    }
+    // What was judged before was judged by a wrong time.
+    for unix_s in [0, now().unix_s - 261, now().unix_s + 341, u64::MAX] {
+        later.unix_s = unix_s;
+        assert_eq!(head().age_s(&later, BOOT), None);
+    }
+    // A file from the future of this very boot is nobody's.
+    later.uptime_s = now().uptime_s - 1;
+    later.unix_s = now().unix_s;
+    assert_eq!(head().age_s(&later, BOOT), None);
+}
+
+#[test]
+fn the_wall_clock_is_not_believed_in_a_later_boot_when_it_went_back() {
     let mut later = now().plus(Duration::from_secs(40));
     later.unix_s = 0;
-    assert_eq!(head().age_s(&later, BOOT), Some(40));
     assert_eq!(head().age_s(&later, [4; 16]), None);
     later.unix_s = now().unix_s - 1;
     assert_eq!(head().age_s(&later, [4; 16]), None);
@@ -184,9 +203,6 @@ fn the_wall_clock_is_not_asked_in_the_same_boot_and_not_believed_when_it_went_ba
         ..head()
     };
     assert_eq!(unknown.age_s(&later, [0; 16]), Some(0));
-    // A file from the future of this very boot is nobody's.
-    later.uptime_s = now().uptime_s - 1;
-    assert_eq!(head().age_s(&later, BOOT), None);
 }
 
 #[test]

@@ -63,13 +63,24 @@ async fn serve_doq(connection: quinn::Connection, seen: Arc<Seen>) {
             .fetch_add(usize::from(receiving.is_0rtt()), Ordering::SeqCst);
         seen.queries.fetch_add(1, Ordering::SeqCst);
         let input = receiving.read_to_end(65_537).await.unwrap();
+        if is_gone(&input[2..]) {
+            connection.close(0_u32.into(), b"");
+        }
         let output = framed(&answer(&input[2..]));
-        sending.write_all(&output).await.unwrap();
+        if sending.write_all(&output).await.is_err() {
+            return;
+        }
         sending.finish().unwrap();
     }
 }
 
+/// Whether the server is to close the connection rather than answer this query.
+fn is_gone(query: &[u8]) -> bool {
+    query[13..].starts_with(b"gone")
+}
+
 async fn serve_http3(connection: quinn::Connection, seen: Arc<Seen>) {
+    let handle = connection.clone();
     let Ok(mut http3) =
         h3::server::Connection::<_, Bytes>::new(h3_quinn::Connection::new(connection)).await
     else {
@@ -82,6 +93,9 @@ async fn serve_http3(connection: quinn::Connection, seen: Arc<Seen>) {
         while let Some(mut chunk) = stream.recv_data().await.unwrap() {
             let octets = chunk.remaining();
             query.extend_from_slice(&chunk.copy_to_bytes(octets));
+        }
+        if is_gone(&query) {
+            return handle.close(0_u32.into(), b"");
         }
         let head = http::Response::builder()
             .header("content-type", "application/dns-message")
@@ -151,6 +165,29 @@ async fn early_data_that_is_refused_costs_no_query() {
             upstreams.lose_connections();
         }
         assert!(seen.connections.load(Ordering::SeqCst) >= 10);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_restarts_with_a_wrong_certificate_costs_no_query() {
+    for (transport, alpn) in [
+        (Transport::Quic, b"doq".as_slice()),
+        (Transport::Http3, b"h3"),
+    ] {
+        let pki = Pki::new("dns.test");
+        let (endpoint, address, _) = quic_upstream(pki.early_server(alpn), alpn);
+        let (standing_by, _) = listen(|_, stream| answer_all(stream)).await;
+        let upstreams = upstreams([
+            pki.upstream(transport, address),
+            upstream(Transport::Tcp, standing_by),
+        ]);
+        ask_many(&upstreams, 5).await;
+        // The connection that is used ends, early data is refused on the next, and the one after
+        // fails: each of them costs the query that is under way a try.
+        let wrong = Pki::new("other.test").early_server(alpn);
+        endpoint.set_server_config(Some(quic_config(wrong)));
+        let exchanged = ask(&upstreams, "gone.example").await.unwrap();
+        assert_eq!(exchanged.transport, Transport::Tcp, "{transport:?}");
     }
 }
 

@@ -184,3 +184,29 @@ async fn a_dead_address_of_a_plain_upstream_costs_one_wait_per_network() {
     ask(&upstreams, "d.example").await.unwrap();
     assert_eq!(datagrams(), 1);
 }
+
+#[tokio::test]
+async fn a_query_waits_for_a_network_only_where_one_may_soon_be_there() {
+    // No TCP connection leads to a broadcast address; the kernel says the same without a route.
+    let nowhere = || upstream(Transport::Tcp, "255.255.255.255:53".parse().unwrap());
+    let exchanges = |upstreams: &Upstreams| upstreams.status()[0].exchanges;
+
+    let settled = upstreams([nowhere()]);
+    settled.network_is_old();
+    let error = ask(&settled, "a.example").await.unwrap_err();
+    assert!(error.is_for_want_of_network(), "{error}");
+    assert_eq!(exchanges(&settled), 1);
+
+    settled.network_changed();
+    let began = clock::instant();
+    ask(&settled, "b.example").await.unwrap_err();
+    let waited = clock::instant() - began;
+    assert!(waited >= Duration::from_millis(300), "{waited:?}");
+
+    // Whoever is there but does not answer is no question of the network.
+    let closed = upstream(Transport::Tcp, closed_address().await);
+    let mixed = upstreams([closed, nowhere()]);
+    let error = ask(&mixed, "a.example").await.unwrap_err();
+    assert!(!error.is_for_want_of_network(), "{error}");
+    assert_eq!(exchanges(&mixed), 1);
+}

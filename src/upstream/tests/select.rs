@@ -230,6 +230,44 @@ async fn a_probe_tells_latency_or_error_of_each() {
     assert!(probes[1].latency.is_ok());
 }
 
+#[test]
+fn answers_stand_unless_others_are_asked_for_a_zone_with_a_route() {
+    let at = |port| upstream(Transport::Udp, SocketAddr::from(([127, 0, 0, 1], port)));
+    let settings = |ports: &[u16], routed: &[(&str, &[u16])]| Settings {
+        upstreams: ports.iter().map(|port| at(*port)).collect(),
+        routes: routed
+            .iter()
+            .map(|(zone, ports)| Route {
+                zones: vec![Name::parse(zone).unwrap()],
+                upstreams: ports.iter().map(|port| at(*port).name).collect(),
+            })
+            .collect(),
+        strategy: Strategy::Ordered,
+        timeout: PATIENCE,
+    };
+    let routed = settings(&[1, 2, 3], &[("corp.example", &[2])]);
+    let old = Upstreams::new(&routed).unwrap();
+    let stand = |new: &Settings| old.renewed(new).unwrap().stand_for(&old);
+    assert!(stand(&routed));
+    // Everybody else answers from one public DNS.
+    assert!(stand(&settings(&[2, 4], &[("corp.example", &[2])])));
+    assert!(!stand(&settings(&[1, 2, 3], &[("corp.example", &[3, 2])])));
+    assert!(!stand(&settings(&[1, 2, 3], &[("corp.example", &[3])])));
+    assert!(!stand(&settings(&[1, 2, 3], &[])));
+    let deeper = [("corp.example", &[2][..]), ("x.corp.example", &[3])];
+    assert!(!stand(&settings(&[1, 2, 3], &deeper)));
+    let more = [("corp.example", &[2][..]), ("home.example", &[2])];
+    assert!(!stand(&settings(&[1, 2, 3], &more)));
+    // Another server under the same name.
+    let mut moved = routed;
+    moved.upstreams[1].addresses = vec![SocketAddr::from(([127, 0, 0, 1], 4))];
+    assert!(!stand(&moved));
+    // The same, set up anew since certificates were held to no date.
+    let now = clock::Now::read();
+    let gate = Arc::new(clock::Gate::lenient(0, &now));
+    assert!(!old.under(&gate).unwrap().stand_for(&old));
+}
+
 #[tokio::test]
 async fn what_did_not_change_is_kept_when_settings_do() {
     let (address, connections) = listen(|_, stream| answer_all(stream)).await;

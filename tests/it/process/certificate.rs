@@ -97,7 +97,7 @@ fn replaced_files_are_shown_without_a_word_once_both_fit() {
     let server = truename.address(Transport::Tls);
     let mut old = connect_tls(server, &ca.pem(), NAME);
     truename.setup.write("leaf.pem", &second.chain_pem);
-    truename.log.wait_for("the certificate in use stays", 1);
+    truename.log.wait_for("the certificate stays as it was", 1);
     assert_eq!(shown(&connect_tls(server, &ca.pem(), NAME)), der(&first));
     truename.setup.write("leaf.key", &second.key_pem);
     truename.log.wait_for("the certificate was replaced", 1);

@@ -102,6 +102,62 @@ fn new_rules_of_access_hold_at_once() {
     assert!(answered(&truename));
 }
 
+/// The names of `insecure.com` are asked of the lab `office`.
+fn with_route(lab: &RunningLab, office: &RunningLab, setup: &Setup, more: &str) -> String {
+    let upstream = lab.upstream(setup.path(), Transport::Udp);
+    let url = office.url(Transport::Udp);
+    format!(
+        "{PLAIN}{more}{upstream}[[upstream]]\nname = \"office\"\nurl = \"{url}\"\n\
+         [[route]]\nzones = [\"insecure.com\"]\nupstreams = [\"office\"]\ndnssec = \"on\"\n"
+    )
+}
+
+#[test]
+fn what_one_server_of_a_route_said_is_not_given_for_another() {
+    let (lab, old, new) = (
+        RunningLab::start(),
+        RunningLab::start(),
+        RunningLab::start(),
+    );
+    let setup = Setup::new();
+    let text = with_route(&lab, &old, &setup, "");
+    setup.write("truename.toml", &text);
+    let truename = setup.start();
+    let (routed, other) = ("www.insecure.com", "www.secure.com");
+    assert_eq!(truename.ask(routed).rcode, NOERROR);
+    assert_eq!(truename.ask(other).rcode, NOERROR);
+    let text = with_route(&lab, &new, &truename.setup, "");
+    truename.setup.write("truename.toml", &text);
+    truename.reload(READ_AGAIN);
+    // Each worker forgets when it has heard of it.
+    wait_until("the new server to be asked", || {
+        assert_eq!(truename.ask(routed).rcode, NOERROR);
+        !new.record().queries_below(routed).is_empty()
+    });
+}
+
+#[test]
+fn the_file_of_the_cache_is_not_used_by_other_routes() {
+    let (lab, old, new) = (
+        RunningLab::start(),
+        RunningLab::start(),
+        RunningLab::start(),
+    );
+    let setup = Setup::new();
+    let file = "[cache]\nfile = \"cache.bin\"\n";
+    let text = with_route(&lab, &old, &setup, file);
+    setup.write("truename.toml", &text);
+    let mut truename = setup.start();
+    let routed = "www.insecure.com";
+    assert_eq!(truename.ask(routed).rcode, NOERROR);
+    truename.stop();
+    let text = with_route(&lab, &new, &truename.setup, file);
+    truename.setup.write("truename.toml", &text);
+    let truename = truename.restart();
+    assert_eq!(truename.ask(routed).rcode, NOERROR);
+    assert!(!new.record().queries_below(routed).is_empty());
+}
+
 #[test]
 fn the_cache_and_open_connections_survive() {
     let lab = RunningLab::start();
@@ -297,7 +353,9 @@ fn files_that_were_given_are_read_when_they_change() {
     let others = good.trim_end().rsplit_once(' ').unwrap().0;
     let others = format!("{others} {}\n", "00".repeat(32));
     truename.setup.write("lab.ds", &others);
-    truename.log.wait_for("anchors written down were read", 1);
+    truename
+        .log
+        .wait_for("dnssec.trust_anchors were read again", 1);
     wait_until("the new anchors to hold", || {
         truename.ask("www.secure.com").rcode == SERVFAIL
     });
@@ -313,7 +371,9 @@ fn files_that_were_given_are_read_when_they_change() {
     truename.setup.write("lab-ca.pem", "no roots");
     truename.log.wait_for("the roots of upstreams stay", 1);
     truename.setup.write("lab-ca.pem", &more);
-    truename.log.wait_for("roots of upstreams were replaced", 1);
+    truename
+        .log
+        .wait_for("the roots of upstreams (`ca`) were replaced", 1);
     assert_eq!(truename.ask("pool.secure.com").rcode, NOERROR);
 }
 
