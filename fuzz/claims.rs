@@ -17,7 +17,7 @@ use truename::{
     dnssec::{self, FetchFailed, KeyCache, Step, Validation, Verdict},
     handler::{Client, Transport},
     listener, net, reply, upstream,
-    wire::{Name, Query, Question, Record, Records, Response},
+    wire::{Name, Query, Question, Record, Records, Response, ttl_offsets},
 };
 
 /// What is tried with octets; panics when it does not hold.
@@ -76,9 +76,8 @@ pub(crate) fn response(octets: &[u8]) {
         // Names of the message were more compressed than we compress.
         return;
     };
-    for offset in &records.ttl_offsets {
-        assert!(usize::from(*offset) + 4 <= records.octets.len());
-    }
+    let ttls = ttl_offsets(&records.octets).count();
+    assert_eq!(ttls, response.answer.len() + response.authority.len());
     let mut again = vec![0, 0, 0x80, 0, 0, 1];
     again.extend(records.answers.to_be_bytes());
     again.extend(records.authorities.to_be_bytes());
@@ -382,7 +381,7 @@ pub(crate) fn name(octets: &[u8]) {
 }
 
 /// A second within the life of the signatures in [`CONVERSATION`]: 2019-06-01.
-const CONVERSATION_UNIX_S: u64 = 1_559_347_200;
+pub(crate) const CONVERSATION_UNIX_S: u64 = 1_559_347_200;
 /// The responses of an honest upstream to eight questions and to those of their chains, in hex, as
 /// `make_seeds.py` writes them from the records of RFC 9102, appendix A.
 const CONVERSATION: &str = include_str!("rfc9102.hex");
@@ -391,7 +390,8 @@ const ASKED: usize = 8;
 /// ... and the last of them is about a name that opt-out leaves unsigned.
 const UNSIGNED: usize = 7;
 
-fn conversation() -> &'static [Response] {
+/// The responses of an honest upstream.
+pub(crate) fn conversation() -> &'static [Response] {
     static READ: OnceLock<Vec<Response>> = OnceLock::new();
     READ.get_or_init(|| {
         let response = |line: &str| {

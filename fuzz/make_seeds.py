@@ -266,19 +266,21 @@ def frame(message):
 SAVED_S = 1 << 30
 
 
-def entry(message, flags, qtype, ttls, text=b""):
+def entry(message, flags, qtype, text=b"", ttl_s=300):
     """What src/cache/entry.rs makes of the records behind the question of a message."""
     asked = name("www.example.com") + struct.pack("!HH", qtype, 1)
     counts = struct.unpack("!6H", message[:12])
     records = message[12 + len(asked) : len(message) - len(opt())]
-    times = struct.pack("!IIIH", SAVED_S - 10, 300, 0, 1440)
-    head = times + struct.pack("!BBBBH", 0, flags, message[3] & 15, 0, len(asked) + 1)
-    form = struct.pack("!4H", counts[3], counts[4], len(records), len(ttls))
-    offsets = b"".join(struct.pack("!H", offset) for offset in ttls)
-    return head + form + asked + b"\0" + offsets + records + text
+    times = struct.pack("!I", SAVED_S - 10) + struct.pack("!I", ttl_s)[1:] + bytes(3)
+    head = times + struct.pack("!BBH", flags, (message[3] & 15) << 4, len(asked) + 1)
+    signed = struct.pack("!H", 1440) if flags & 0x01 else b""
+    form = struct.pack("!BB", counts[3], counts[4])
+    if flags & 0x0A:
+        form += struct.pack("!H", len(records))
+    return head + signed + form + asked + b"\0" + records + text
 
 
-def cache_file(*entries, layout=2):
+def cache_file(*entries, layout=3):
     head = b"truename cache\r\n" + struct.pack("!HHQI", 1, layout, 1_800_000_000, SAVED_S) + bytes(48)
     body = b"".join(struct.pack("!I", len(entry)) + entry for entry in entries)
     octets = head + body + struct.pack("!IQ", 0, len(entries))
@@ -286,9 +288,9 @@ def cache_file(*entries, layout=2):
 
 
 ENTRIES = [
-    entry(RESPONSES["address"], 0x00, 1, [6]),
-    entry(RESPONSES["signed"], 0x89, 1, [6, 22], b"\0\x04stale"),
-    entry(RESPONSES["absent"], 0x01, 1, [6]),
+    entry(RESPONSES["address"], 0x00, 1),
+    entry(RESPONSES["signed"], 0x89, 1, b"\0\x04stale"),
+    entry(RESPONSES["absent"], 0x01, 1),
 ]
 write(
     "cache_file",
@@ -296,8 +298,8 @@ write(
         "empty": cache_file(),
         "three": cache_file(*ENTRIES),
         "one": cache_file(ENTRIES[1]),
-        "failure": cache_file(entry(RESPONSES["absent"], 0x04, 1, [6])),
-        "offset": cache_file(entry(RESPONSES["address"], 0x00, 1, [7])),
+        "failure": cache_file(entry(RESPONSES["absent"], 0x04, 1)),
+        "ttl": cache_file(entry(RESPONSES["address"], 0x00, 1, ttl_s=86_400)),
         "layout": cache_file(*ENTRIES, layout=0),
         "cut": cache_file(*ENTRIES)[:-40],
         "foreign": b"[listen]\n",

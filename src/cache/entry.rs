@@ -1,22 +1,24 @@
 //! One cached answer, packed into one allocation.
 //!
 //! ```text
-//! stored_s ttl_s failed_s signed_min failures flags rcode hits key_len | form | form, if they differ | key | TTL offsets and records | ... | EDE
+//! stored_s ttl_s failed_s flags rcode+hits key_octets+failures | signed_min, if secure
+//!  | form | form, if they differ | key | records | records, if they differ | EDE
 //! ```
 //!
-//! Of an entry in the cache only `failed_s`, `failures`, `hits` and marks in `flags` ever change:
-//! giving an answer out renews nothing.
+//! A form is two counts, and the octets of its records where more follows behind them. Of an entry in
+//! the cache only `failed_s`, `failures`, `hits` and marks in `flags` ever change: giving an answer
+//! out renews nothing.
 
-use crate::wire::Records;
+use crate::wire::{Records, ttl_offsets};
 
 /// The number of this layout, in files of entries. Another layout, another meaning of a field or
 /// another rule of what may be stored is another number.
-pub(super) const LAYOUT: u16 = 2;
+pub(super) const LAYOUT: u16 = 3;
 
 /// Octets of the fixed head.
-const HEAD_OCTETS: usize = 20;
-/// Octets of one form's counts: answers, authorities, records' octets, TTL offsets.
-const FORM_OCTETS: usize = 8;
+const HEAD_OCTETS: usize = 14;
+/// Octets of `signed_min`.
+const SIGNED_OCTETS: usize = 2;
 
 const FLAG_SECURE: u8 = 0x01;
 const FLAG_TWO_FORMS: u8 = 0x02;
@@ -26,33 +28,35 @@ const FLAG_EDE: u8 = 0x08;
 const FLAG_ENDS: u8 = 0x10;
 /// Somebody has seen to it that it is replaced before its time is over.
 const FLAG_CLAIMED: u8 = 0x20;
+/// A count of records exceeds an octet, so all have two.
+const FLAG_WIDE: u8 = 0x40;
 /// Set by the cache when the entry is read; cleared when eviction passes it.
 const FLAG_VISITED: u8 = 0x80;
-const FLAGS_ALL: u8 = FLAG_SECURE
-    | FLAG_TWO_FORMS
-    | FLAG_FAILURE
-    | FLAG_EDE
-    | FLAG_ENDS
-    | FLAG_CLAIMED
-    | FLAG_VISITED;
 
 // Where the head's fields begin.
 const STORED_AT: usize = 0;
+/// Three octets: half a year at most.
 const TTL_AT: usize = 4;
-const FAILED_AT: usize = 8;
-const SIGNED_AT: usize = 12;
-const FAILURES_AT: usize = 14;
-const FLAGS_AT: usize = 15;
-const RCODE_AT: usize = 16;
-const HITS_AT: usize = 17;
-const KEY_LEN_AT: usize = 18;
+/// Three octets: seconds from `stored_s` on, and one more; 0 for never.
+const FAILED_AT: usize = 7;
+const FLAGS_AT: usize = 10;
+/// The rcode in the upper four bits, how often it was read in the lower.
+const RCODE_HITS_AT: usize = 11;
+/// Failures in the upper seven bits, octets of the key in the lower nine.
+const KEY_FAILURES_AT: usize = 12;
+
+/// The largest number of three octets.
+const U24_MAX: u32 = 0x00ff_ffff;
+const HITS_MAX: u8 = 0x0f;
+const FAILURES_MAX: u8 = 0x7f;
+const KEY_OCTETS_MAX: u16 = 0x01ff;
 
 /// What is to be stored: a finished answer to one question.
 #[derive(Clone, Copy, Debug)]
 pub struct Fill<'a> {
-    /// The answer's rcode.
+    /// The answer's rcode, one that fits the header.
     pub rcode: u8,
-    /// How long it may be kept, seconds.
+    /// How long it may be kept, seconds; half a year at most counts.
     pub ttl_s: u32,
     /// Whether every record was proved from a trust anchor: AD may be set.
     pub secure: bool,
@@ -89,16 +93,12 @@ pub struct Form<'a> {
     pub authorities: u16,
     /// The records' octets, to stand behind the question.
     pub records: &'a [u8],
-    ttl_offsets: &'a [u8],
 }
 
 impl<'a> Form<'a> {
     /// Offsets of the TTL fields within `records`.
     pub fn ttl_offsets(&self) -> impl Iterator<Item = usize> + use<'a> {
-        let (pairs, _) = self.ttl_offsets.as_chunks::<2>();
-        pairs
-            .iter()
-            .map(|pair| usize::from(u16::from_be_bytes(*pair)))
+        ttl_offsets(self.records)
     }
 }
 
@@ -108,20 +108,22 @@ impl Stored {
     pub fn pack(key: &[u8], fill: &Fill<'_>, now_s: u32) -> Option<Self> {
         let two_forms = fill.plain != fill.with_dnssec;
         let forms = [Some(fill.with_dnssec), two_forms.then_some(fill.plain)];
-        let body: usize = forms
-            .iter()
-            .flatten()
-            .map(|form| FORM_OCTETS + 2 * form.ttl_offsets.len() + form.octets.len())
-            .sum();
+        let counts = || {
+            forms
+                .iter()
+                .flatten()
+                .flat_map(|form| [form.answers, form.authorities])
+        };
+        let wide = counts().any(|count| count > u16::from(u8::MAX));
+        let split = two_forms || fill.extended_error.is_some();
+        let records: usize = forms.iter().flatten().map(|form| form.octets.len()).sum();
         let text = fill.extended_error.map_or("", |(_, text)| text);
-        let mut out = Vec::with_capacity(HEAD_OCTETS + body + key.len() + 2 + text.len());
+        // Two forms with the most there can be before them.
+        let octets = HEAD_OCTETS + SIGNED_OCTETS + 12 + key.len() + records + 2 + text.len();
+        let mut out = Vec::with_capacity(octets);
         out.extend_from_slice(&now_s.to_be_bytes());
-        out.extend_from_slice(&fill.ttl_s.to_be_bytes());
-        out.extend_from_slice(&[0; 4]);
-        // Forty-five days at most, rounded down: the end may come early, never late.
-        let signed_min = u16::try_from(fill.signed_s / 60).unwrap_or(u16::MAX);
-        out.extend_from_slice(&signed_min.to_be_bytes());
-        out.push(fill.failure.unwrap_or(0));
+        out.extend_from_slice(&u24(fill.ttl_s));
+        out.extend_from_slice(&u24(0));
         let mut flags = 0;
         for (flag, set) in [
             (FLAG_SECURE, fill.secure),
@@ -129,26 +131,39 @@ impl Stored {
             (FLAG_FAILURE, fill.failure.is_some()),
             (FLAG_EDE, fill.extended_error.is_some()),
             (FLAG_ENDS, fill.ends),
+            (FLAG_WIDE, wide),
         ] {
             if set {
                 flags |= flag;
             }
         }
         out.push(flags);
-        out.push(fill.rcode);
-        out.push(0);
-        out.extend_from_slice(&u16::try_from(key.len()).ok()?.to_be_bytes());
+        out.push(fill.rcode << 4);
+        let key_octets = u16::try_from(key.len()).ok()?;
+        if key_octets > KEY_OCTETS_MAX {
+            return None;
+        }
+        let failures = u16::from(fill.failure.unwrap_or(0).min(FAILURES_MAX));
+        out.extend_from_slice(&(failures << 9 | key_octets).to_be_bytes());
+        if fill.secure {
+            // Forty-five days at most, rounded down: the end may come early, never late.
+            let signed_min = u16::try_from(fill.signed_s / 60).unwrap_or(u16::MAX);
+            out.extend_from_slice(&signed_min.to_be_bytes());
+        }
         for form in forms.iter().flatten() {
-            out.extend_from_slice(&form.answers.to_be_bytes());
-            out.extend_from_slice(&form.authorities.to_be_bytes());
-            out.extend_from_slice(&u16::try_from(form.octets.len()).ok()?.to_be_bytes());
-            out.extend_from_slice(&u16::try_from(form.ttl_offsets.len()).ok()?.to_be_bytes());
+            for count in [form.answers, form.authorities] {
+                match u8::try_from(count) {
+                    Ok(count) if !wide => out.push(count),
+                    _ => out.extend_from_slice(&count.to_be_bytes()),
+                }
+            }
+            let octets = u16::try_from(form.octets.len()).ok()?;
+            if split {
+                out.extend_from_slice(&octets.to_be_bytes());
+            }
         }
         out.extend_from_slice(key);
         for form in forms.iter().flatten() {
-            for offset in &form.ttl_offsets {
-                out.extend_from_slice(&offset.to_be_bytes());
-            }
             out.extend_from_slice(&form.octets);
         }
         if let Some((code, text)) = fill.extended_error {
@@ -168,8 +183,8 @@ impl Stored {
         *octets.first_chunk_mut()? = stored_s.to_be_bytes();
         let mut stored = Self(octets);
         if stored.entry().failure().is_none() {
-            // The time of its last failed refresh is of another boot.
-            stored.mark_failed(0, 0);
+            // Whether replacing it fails is another matter by now.
+            stored.set_failed([0; 3], 0);
         }
         // Who had seen to its replacement is gone.
         if let Some(flags) = stored.0.get_mut(FLAGS_AT) {
@@ -193,8 +208,10 @@ impl Stored {
     /// Marks the entry as read, for the eviction, and counts it.
     pub(super) fn visit(&mut self) {
         self.mark(FLAG_VISITED);
-        if let Some(hits) = self.0.get_mut(HITS_AT) {
-            *hits = hits.saturating_add(1);
+        if let Some(octet) = self.0.get_mut(RCODE_HITS_AT)
+            && *octet & HITS_MAX < HITS_MAX
+        {
+            *octet += 1;
         }
     }
 
@@ -209,11 +226,16 @@ impl Stored {
     /// Takes note that the answer could not be replaced at `now_s`; `failures` in a row, this one
     /// included, were the name's own.
     pub(super) fn mark_failed(&mut self, now_s: u32, failures: u8) {
-        if let Some(field) = self.0.get_mut(FAILED_AT..FAILED_AT + 4) {
-            field.copy_from_slice(&now_s.to_be_bytes());
+        let since_s = self.entry().age_s(now_s);
+        self.set_failed(u24(since_s.saturating_add(1)), failures);
+    }
+
+    fn set_failed(&mut self, failed: [u8; 3], failures: u8) {
+        if let Some(field) = self.0.get_mut(FAILED_AT..FAILED_AT + 3) {
+            field.copy_from_slice(&failed);
         }
-        if let Some(field) = self.0.get_mut(FAILURES_AT) {
-            *field = failures;
+        if let Some(octet) = self.0.get_mut(KEY_FAILURES_AT) {
+            *octet = failures.min(FAILURES_MAX) << 1 | *octet & 1;
         }
     }
 
@@ -251,10 +273,9 @@ impl<'a> Entry<'a> {
         self.0
     }
 
-    /// Whether its parts fill its octets exactly, and none is of an unknown kind.
+    /// Whether its parts fill its octets exactly.
     fn is_whole(&self) -> bool {
-        let is_unknown = |flags: &u8| flags & !FLAGS_ALL != 0;
-        if self.0.len() < HEAD_OCTETS || self.0.get(FLAGS_AT).is_none_or(is_unknown) {
+        if self.0.len() < HEAD_OCTETS {
             return false;
         }
         let end = self.forms_end();
@@ -286,7 +307,7 @@ impl<'a> Entry<'a> {
     /// The time to live it was stored with, seconds.
     #[must_use]
     pub fn ttl_s(&self) -> u32 {
-        self.u32_at(TTL_AT)
+        self.u24_at(TTL_AT)
     }
 
     /// Whether it may still be given out at `now_s`.
@@ -307,7 +328,7 @@ impl<'a> Entry<'a> {
     /// The answer's rcode.
     #[must_use]
     pub fn rcode(&self) -> u8 {
-        self.0.get(RCODE_AT).copied().unwrap_or(0)
+        self.0.get(RCODE_HITS_AT).map_or(0, |octet| octet >> 4)
     }
 
     /// Whether every record was proved from a trust anchor.
@@ -320,14 +341,21 @@ impl<'a> Entry<'a> {
     /// in uptime, so that no step of the wall clock makes them live longer.
     #[must_use]
     pub fn is_signed_for(&self, more_s: u32, now_s: u32) -> bool {
-        let signed_s = u32::from(self.u16_at(SIGNED_AT)).saturating_mul(60);
+        let signed_min = if self.is_secure() {
+            self.u16_at(HEAD_OCTETS)
+        } else {
+            0
+        };
+        let signed_s = u32::from(signed_min).saturating_mul(60);
         self.age_s(now_s).saturating_add(more_s) <= signed_s
     }
 
-    /// How often it was read since it was stored, as far as an octet counts.
+    /// How often it was read since it was stored; fifteen is often.
     #[must_use]
     pub fn hits(&self) -> u8 {
-        self.0.get(HITS_AT).copied().unwrap_or(0)
+        self.0
+            .get(RCODE_HITS_AT)
+            .map_or(0, |octet| octet & HITS_MAX)
     }
 
     /// Whether somebody sees to it that it is replaced before its time is over.
@@ -340,8 +368,9 @@ impl<'a> Entry<'a> {
     /// were the name's own.
     #[must_use]
     pub fn refresh_failed(&self) -> Option<(u32, u8)> {
-        let failed_s = self.u32_at(FAILED_AT);
-        (failed_s > 0).then(|| (failed_s, self.failures()))
+        let since_s = self.u24_at(FAILED_AT).checked_sub(1)?;
+        let failed_s = self.u32_at(STORED_AT).saturating_add(since_s);
+        Some((failed_s, self.failures()))
     }
 
     /// For a failure, how many there were in a row, it included, that were the name's own.
@@ -367,61 +396,90 @@ impl<'a> Entry<'a> {
         let index = usize::from(!dnssec_ok && self.has(FLAG_TWO_FORMS));
         let mut at = self.key_start() + self.key_len();
         if index == 1 {
-            let (records, offsets) = self.form_sizes(0);
-            at += records + 2 * offsets;
+            at += self.records_octets(0);
         }
-        let (records, offsets) = self.form_sizes(index);
-        let records_at = at + 2 * offsets;
-        let counts_at = HEAD_OCTETS + index * FORM_OCTETS;
+        let records = at..at + self.records_octets(index);
+        let counts_at = self.form_at(index);
+        let (answers, authorities) = if self.has(FLAG_WIDE) {
+            (self.u16_at(counts_at), self.u16_at(counts_at + 2))
+        } else {
+            (
+                self.u8_at(counts_at).into(),
+                self.u8_at(counts_at + 1).into(),
+            )
+        };
         Form {
-            answers: self.u16_at(counts_at),
-            authorities: self.u16_at(counts_at + 2),
-            ttl_offsets: self.0.get(at..records_at).unwrap_or_default(),
-            records: self
-                .0
-                .get(records_at..records_at + records)
-                .unwrap_or_default(),
+            answers,
+            authorities,
+            records: self.0.get(records).unwrap_or_default(),
         }
     }
 
     fn failures(&self) -> u8 {
-        self.0.get(FAILURES_AT).copied().unwrap_or(0)
+        self.u8_at(KEY_FAILURES_AT) >> 1
     }
 
     fn key_len(&self) -> usize {
-        usize::from(self.u16_at(KEY_LEN_AT))
+        usize::from(self.u16_at(KEY_FAILURES_AT) & KEY_OCTETS_MAX)
     }
 
     fn key_start(&self) -> usize {
-        HEAD_OCTETS + FORM_OCTETS * (1 + usize::from(self.has(FLAG_TWO_FORMS)))
+        self.form_at(1 + usize::from(self.has(FLAG_TWO_FORMS)))
+    }
+
+    /// Where the form at `index` begins.
+    fn form_at(&self, index: usize) -> usize {
+        let start = HEAD_OCTETS + SIGNED_OCTETS * usize::from(self.is_secure());
+        let length = 2 * usize::from(self.is_split());
+        start + index * (self.counts_octets() + length)
+    }
+
+    /// Octets of one form's two counts.
+    fn counts_octets(&self) -> usize {
+        2 << u8::from(self.has(FLAG_WIDE))
+    }
+
+    /// Whether more follows behind the records of the first form.
+    fn is_split(&self) -> bool {
+        self.has(FLAG_TWO_FORMS | FLAG_EDE)
     }
 
     /// Where the last form ends.
     fn forms_end(&self) -> usize {
         let mut at = self.key_start() + self.key_len();
         for index in 0..=usize::from(self.has(FLAG_TWO_FORMS)) {
-            let (records, offsets) = self.form_sizes(index);
-            at += records + 2 * offsets;
+            at += self.records_octets(index);
         }
         at
     }
 
-    /// Octets of records and number of TTL offsets of the form at `index`.
-    fn form_sizes(&self, index: usize) -> (usize, usize) {
-        let at = HEAD_OCTETS + index * FORM_OCTETS + 4;
-        (
-            usize::from(self.u16_at(at)),
-            usize::from(self.u16_at(at + 2)),
-        )
+    /// Octets of the records of the form at `index`.
+    fn records_octets(&self, index: usize) -> usize {
+        if self.is_split() {
+            return usize::from(self.u16_at(self.form_at(index) + self.counts_octets()));
+        }
+        let before = self.key_start() + self.key_len();
+        self.0.len().saturating_sub(before)
     }
 
     fn has(&self, flag: u8) -> bool {
         self.0.get(FLAGS_AT).is_some_and(|flags| flags & flag != 0)
     }
 
+    fn u8_at(&self, at: usize) -> u8 {
+        self.0.get(at).copied().unwrap_or(0)
+    }
+
     fn u16_at(&self, at: usize) -> u16 {
         match self.0.get(at..at + 2) {
             Some(&[high, low]) => u16::from_be_bytes([high, low]),
+            _ => 0,
+        }
+    }
+
+    fn u24_at(&self, at: usize) -> u32 {
+        match self.0.get(at..at + 3) {
+            Some(&[a, b, c]) => u32::from_be_bytes([0, a, b, c]),
             _ => 0,
         }
     }
@@ -432,4 +490,10 @@ impl<'a> Entry<'a> {
             _ => 0,
         }
     }
+}
+
+/// A number in three octets, or the largest that fits.
+fn u24(number: u32) -> [u8; 3] {
+    let [_, low @ ..] = number.min(U24_MAX).to_be_bytes();
+    low
 }

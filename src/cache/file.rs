@@ -31,8 +31,8 @@ const VERSION: u16 = 1;
 
 /// Octets before the first entry.
 pub const HEAD_OCTETS: usize = 16 + 2 + 2 + 8 + 4 + 16 + 32;
-/// The longest entry: two forms of a message and of the offsets of its records' TTLs, a name, a text.
-const ENTRY_OCTETS_MAX: usize = 2 * (65_535 + 2 * 1_000) + 4_096;
+/// The longest entry: two forms of a message, a name, a text.
+const ENTRY_OCTETS_MAX: usize = 2 * 65_535 + 4_096;
 /// Copied out of the cache before it is written, so that a lock is held for microseconds.
 const CHUNK_OCTETS: usize = 64 * 1024;
 

@@ -6,8 +6,8 @@
 //! octets and split into shards, each under a lock that is held for one look-up. An answer stays when
 //! it has expired, until its place is needed: it may be given out in want of a fresh one.
 //!
-//! It knows keys, octets, expiry and `now`; not DNSSEC, not who asks, and DNS messages only where
-//! [`mod@file`] checks octets that come from a disk. Times are
+//! It knows keys, octets, expiry and `now`; not DNSSEC, not who asks; of DNS messages where the TTLs
+//! of records stand, and more only where [`mod@file`] checks octets that come from a disk. Times are
 //! seconds of monotonic uptime ([`crate::clock::Now::uptime_s`]), so that a step of the wall clock
 //! makes nothing younger. RFC 2308 (negative answers), RFC 8767 (stale answers), RFC 9520 (failures).
 

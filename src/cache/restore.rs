@@ -41,8 +41,7 @@ pub(super) fn restore(octets: &[u8], stored_s: u32) -> Option<Stored> {
     Some(stored)
 }
 
-/// Whether a reply with these records can be read, and their TTLs are where they are said to be and
-/// none ends before `ttl_s`.
+/// Whether a reply with these records can be read, and none of their TTLs ends before `ttl_s`.
 fn check(name: &Name, question_tail: [u8; 4], form: &Form<'_>, ttl_s: u32) -> Option<()> {
     let mut message = Vec::with_capacity(
         HEADER_OCTETS + name.as_wire().len() + question_tail.len() + form.records.len(),
@@ -57,20 +56,13 @@ fn check(name: &Name, question_tail: [u8; 4], form: &Form<'_>, ttl_s: u32) -> Op
     let start = message.len();
     message.extend_from_slice(form.records);
     Response::parse(&message).ok()?;
-
-    let mut offsets = form.ttl_offsets();
-    let mut at = start;
-    while at < message.len() {
-        let (_, owner_end) = Name::read(&message, at).ok()?;
-        let ttl_at = owner_end.checked_add(4)?;
-        let (ttl, rest) = message.get(ttl_at..)?.split_first_chunk::<4>()?;
-        let written = u32::from_be_bytes(*ttl);
-        let is_ttl = written <= i32::MAX.unsigned_abs() && written >= ttl_s;
-        if offsets.next() != ttl_at.checked_sub(start) || !is_ttl {
-            return None;
-        }
-        let length = u16::from_be_bytes(*rest.first_chunk()?);
-        at = ttl_at.checked_add(6 + usize::from(length))?;
-    }
-    offsets.next().is_none().then_some(())
+    // What parses is records from end to end, so this finds the TTL of each.
+    let mut ttls = form.ttl_offsets().map(|at| {
+        let ttl = message.get(start + at..).and_then(<[u8]>::first_chunk);
+        ttl.map(|ttl| u32::from_be_bytes(*ttl))
+    });
+    let is_ttl = |written: Option<u32>| {
+        written.is_some_and(|written| written <= i32::MAX.unsigned_abs() && written >= ttl_s)
+    };
+    ttls.all(is_ttl).then_some(())
 }

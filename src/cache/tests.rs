@@ -6,7 +6,16 @@ fn records(octets: usize) -> Records {
         answers: 1,
         authorities: 0,
         octets: vec![7; octets],
-        ttl_offsets: vec![6],
+    }
+}
+
+/// `answers` and as many more address records of the question's name.
+fn addresses(answers: u16, authorities: u16) -> Records {
+    let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1];
+    Records {
+        answers,
+        authorities,
+        octets: record.repeat(usize::from(answers + authorities)),
     }
 }
 
@@ -41,13 +50,7 @@ fn cache(size_octets: usize) -> Cache {
 
 #[test]
 fn what_is_stored_is_read_in_both_forms() {
-    let with_dnssec = Records {
-        answers: 2,
-        authorities: 1,
-        octets: vec![1; 90],
-        ttl_offsets: vec![6, 22, 40],
-    };
-    let plain = records(16);
+    let (with_dnssec, plain) = (addresses(2, 1), addresses(1, 0));
     let fill = Fill {
         rcode: 3,
         ttl_s: 60,
@@ -71,12 +74,76 @@ fn what_is_stored_is_read_in_both_forms() {
     assert_eq!(entry.extended_error(), Some((6, "www.example. A: why")));
     let form = entry.form(true);
     assert_eq!((form.answers, form.authorities), (2, 1));
-    assert_eq!(form.records, [1; 90]);
-    assert_eq!(form.ttl_offsets().collect::<Vec<_>>(), [6, 22, 40]);
+    assert_eq!(form.records, with_dnssec.octets);
+    assert_eq!(form.ttl_offsets().collect::<Vec<_>>(), [6, 22, 38]);
     let form = entry.form(false);
     assert_eq!((form.answers, form.authorities), (1, 0));
-    assert_eq!(form.records, [7; 16]);
+    assert_eq!(form.records, plain.octets);
     assert_eq!(form.ttl_offsets().collect::<Vec<_>>(), [6]);
+}
+
+#[test]
+fn counts_beyond_an_octet_and_single_forms_read_back() {
+    for (answers, authorities) in [(0, 0), (1, 0), (255, 255), (256, 0), (0, 256), (700, 3)] {
+        let records = addresses(answers, authorities);
+        for (secure, text) in [(false, None), (true, None), (true, Some((4, "why")))] {
+            let fill = Fill {
+                rcode: 0,
+                ttl_s: 60,
+                secure,
+                signed_s: 600,
+                ends: false,
+                failure: None,
+                extended_error: text,
+                with_dnssec: &records,
+                plain: &records,
+            };
+            let key = key("www.example");
+            let stored = Stored::pack(&key, &fill, 1000).unwrap();
+            let entry = stored.entry();
+            let form = entry.form(false);
+            assert_eq!((form.answers, form.authorities), (answers, authorities));
+            assert_eq!(form.records, records.octets);
+            assert_eq!((entry.key(), entry.extended_error()), (&*key, text));
+            assert_eq!(entry.is_signed_for(30, 1570), secure);
+            assert_eq!(Stored::unpack(entry.octets(), 1000), Some(stored.clone()));
+        }
+    }
+}
+
+#[test]
+fn an_address_costs_sixteen_octets_beside_its_key_and_record() {
+    let key = key("www.example");
+    let records = addresses(1, 0);
+    let fill = Fill {
+        rcode: 0,
+        ttl_s: 60,
+        secure: false,
+        signed_s: 0,
+        ends: false,
+        failure: None,
+        extended_error: None,
+        with_dnssec: &records,
+        plain: &records,
+    };
+    let stored = Stored::pack(&key, &fill, 1).unwrap();
+    assert_eq!(stored.octets(), 16 + key.len() + records.octets.len());
+}
+
+#[test]
+fn numbers_that_change_stay_within_their_bits() {
+    let mut stored = stored(&key("www.example"), 16, 1000);
+    for _ in 0..40 {
+        stored.visit();
+    }
+    stored.mark_failed(1_000_000_000, 255);
+    let entry = stored.entry();
+    assert_eq!((entry.hits(), entry.rcode()), (15, 0));
+    assert_eq!(entry.key(), key("www.example"));
+    // What does not fit failed earlier than it did, which makes the next try come sooner.
+    assert_eq!(entry.refresh_failed(), Some((1000 + 0x00ff_fffe, 127)));
+    stored.mark_failed(1060, 3);
+    assert_eq!(stored.entry().refresh_failed(), Some((1060, 3)));
 }
 
 #[test]

@@ -40,6 +40,9 @@ const BATCH: usize = quinn_udp::BATCH_SIZE;
 /// Full batches answered before other tasks of the worker have a turn.
 const BATCHES_PER_TURN: usize = 8;
 
+/// Room for most replies; longer ones make it grow.
+const REPLY_OCTETS_USUAL: usize = 256;
+
 /// Batches taken at most once the listener is told to stop. A full receive buffer of ours holds
 /// some thousand datagrams; what a flood adds meanwhile is nobody's accepted query.
 const LAST_BATCHES_MAX: usize = 256;
@@ -295,7 +298,7 @@ impl<H: Handler> Receiver<H> {
         let datagrams = Arc::clone(&self.datagrams);
         let handler = Arc::clone(&self.service.handler);
         self.tasks.spawn(async move {
-            let mut reply = Vec::new();
+            let mut reply = Vec::with_capacity(REPLY_OCTETS_USUAL);
             handler.finish(pending, &mut reply).await;
             if let Err(error) = datagrams.send(&reply, &to)
                 && error.kind() == io::ErrorKind::WouldBlock

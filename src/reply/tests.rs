@@ -31,9 +31,6 @@ fn records(count: u16) -> Records {
     };
     for _ in 0..count {
         records
-            .ttl_offsets
-            .push(u16::try_from(records.octets.len() + 6).unwrap());
-        records
             .octets
             .extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 0x2c, 0, 4, 192, 0, 2, 1]);
     }

@@ -113,14 +113,15 @@ impl<U: Exchange> Driver<U> {
             secure: dnssec.is_some(),
             ..Found::default()
         };
-        let mut asked = question.clone();
-        let mut followed = vec![question.name.clone()];
+        // Where aliases led that the responses said nothing about, in order.
+        let mut followed: Vec<Question> = Vec::new();
         let mut aliases = 0;
         loop {
-            let link = match (self.here(&asked), dnssec) {
+            let asked = followed.last().unwrap_or(question);
+            let link = match (self.here(asked), dnssec) {
                 (Some(link), _) => link,
-                (None, Some(settings)) => self.judged(&asked, settings).await?,
-                (None, None) => self.unjudged(&asked).await?,
+                (None, Some(settings)) => self.judged(asked, settings).await?,
+                (None, None) => self.unjudged(asked).await?,
             };
             aliases += link.aliases;
             whole.take(link.found);
@@ -131,15 +132,19 @@ impl<U: Exchange> Driver<U> {
                 return Ok(whole);
             };
             let is_alias = |record: &Record| record.rtype == rtype::CNAME && record.owner == next;
-            let circle = followed.contains(&next) || whole.answer.iter().any(is_alias);
+            let is_next = |asked: &Question| asked.name == next;
+            let been = is_next(question) || followed.iter().any(is_next);
+            let circle = been || whole.answer.iter().any(is_alias);
             let records = whole.answer.len() + whole.authority.len();
             if circle || aliases > ALIASES_MAX || records > RECORDS_MAX {
                 return Err(Failure::Upstream(
                     "the chain of aliases is too long or a circle".to_owned(),
                 ));
             }
-            followed.push(next.clone());
-            asked.name = next;
+            followed.push(Question {
+                name: next,
+                ..*question
+            });
         }
     }
 

@@ -153,10 +153,13 @@ fn is_referral(response: &Response) -> bool {
 
 /// The name of a flight: the question, when answers were last forgotten, and whom it is not asked of.
 fn key(question: &Question, avoid: Option<&str>, forgotten: u64) -> Vec<u8> {
-    let mut key = question.name.as_wire().to_vec();
+    let name = question.name.as_wire();
+    let avoid = avoid.unwrap_or_default().as_bytes();
+    let mut key = Vec::with_capacity(name.len() + 12 + avoid.len());
+    key.extend_from_slice(name);
     key.extend_from_slice(&forgotten.to_be_bytes());
     key.extend_from_slice(&question.qtype.to_be_bytes());
     key.extend_from_slice(&question.qclass.to_be_bytes());
-    key.extend_from_slice(avoid.unwrap_or_default().as_bytes());
+    key.extend_from_slice(avoid);
     key
 }

@@ -62,22 +62,24 @@ pub(super) fn scrub(question: &Question, response: &Response) -> Result<Scrubbed
         rcode: response.rcode,
         ..Scrubbed::default()
     };
-    let mut name = question.name.clone();
-    let mut seen = vec![name.clone()];
+    // Where aliases led, in order.
+    let mut targets: Vec<Name> = Vec::new();
     let answered = loop {
-        if take(&mut kept.answer, &response.answer, &name, question.qtype) {
+        let name = targets.last().unwrap_or(&question.name);
+        if take(&mut kept.answer, &response.answer, name, question.qtype) {
             break true;
         }
-        let Some(target) = alias(&mut kept.answer, response, &name)? else {
+        let Some(target) = alias(&mut kept.answer, response, name)? else {
             break false;
         };
         kept.aliases += 1;
-        if seen.contains(&target) || seen.len() > ALIASES_MAX {
+        let is_known = target == question.name || targets.contains(&target);
+        if is_known || targets.len() >= ALIASES_MAX {
             return Err(ScrubError::Aliases);
         }
-        seen.push(target.clone());
-        name = target;
+        targets.push(target);
     };
+    let name = targets.last().unwrap_or(&question.name);
 
     for record in &response.authority {
         let covers = match record.rtype {
@@ -98,7 +100,7 @@ pub(super) fn scrub(question: &Question, response: &Response) -> Result<Scrubbed
         .iter()
         .any(|record| record.rtype == rtype::SOA);
     if !answered && kept.aliases > 0 && !denied && kept.rcode == rcode::NOERROR {
-        kept.next = Some(name);
+        kept.next = Some(name.clone());
     }
     if answered {
         // Records exist, so the name does; an rcode that says otherwise was wrong.
@@ -113,18 +115,24 @@ pub(super) fn scrub(question: &Question, response: &Response) -> Result<Scrubbed
 /// there was one.
 fn take(kept: &mut Vec<Record>, section: &[Record], name: &Name, wanted: u16) -> bool {
     let before = kept.len();
-    let mut seen = HashSet::new();
     let mut take_type = |rtype: u16, covered: Option<u16>| {
-        for record in section {
-            let here = record.rtype == rtype && record.class == CLASS_IN && record.owner == *name;
-            if here
+        let here = |record: &&Record| {
+            record.rtype == rtype
+                && record.class == CLASS_IN
+                && record.owner == *name
                 && covered.is_none_or(|covered| covered_type(record) == covered)
-                && seen.insert((rtype, &record.rdata))
-            {
-                kept.push(record.clone());
-            }
+        };
+        let mut set = section.iter().filter(here);
+        let Some(first) = set.next() else {
+            return kept.len() > before;
+        };
+        kept.push(first.clone());
+        if let Some(second) = set.next() {
+            let mut seen = HashSet::from([&first.rdata]);
+            let others = std::iter::once(second).chain(set);
+            kept.extend(others.filter(|record| seen.insert(&record.rdata)).cloned());
         }
-        kept.len() > before
+        true
     };
     take_type(wanted, None) && take_type(rtype::RRSIG, Some(wanted))
 }

@@ -8,35 +8,50 @@ use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 use tokio::time::sleep;
 
 pub(super) struct Race<'a, T> {
-    running: Vec<Pin<Box<dyn Future<Output = T> + Send + 'a>>>,
+    /// Nearly always the only one, so no list is made for it.
+    first: Option<Runner<'a, T>>,
+    others: Vec<Runner<'a, T>>,
 }
+
+type Runner<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl<'a, T> Race<'a, T> {
     pub(super) const fn new() -> Self {
         Self {
-            running: Vec::new(),
+            first: None,
+            others: Vec::new(),
         }
     }
 
     /// Adds a runner; it is polled when [`Race::next`] is.
     pub(super) fn start(&mut self, runner: impl Future<Output = T> + Send + 'a) {
-        self.running.push(Box::pin(runner));
+        if self.is_empty() {
+            self.first = Some(Box::pin(runner));
+        } else {
+            self.others.push(Box::pin(runner));
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.running.is_empty()
+        self.first.is_none() && self.others.is_empty()
     }
 
     /// Waits for the next runner that ends; `None` at once when none is running. Dropping the
     /// returned future loses nothing.
     pub(super) async fn next(&mut self) -> Option<T> {
-        if self.running.is_empty() {
+        if self.is_empty() {
             return None;
         }
         poll_fn(|context| {
-            for (at, runner) in self.running.iter_mut().enumerate() {
+            if let Some(runner) = &mut self.first
+                && let Poll::Ready(output) = runner.as_mut().poll(context)
+            {
+                self.first = None;
+                return Poll::Ready(Some(output));
+            }
+            for (at, runner) in self.others.iter_mut().enumerate() {
                 if let Poll::Ready(output) = runner.as_mut().poll(context) {
-                    drop(self.running.swap_remove(at));
+                    drop(self.others.swap_remove(at));
                     return Poll::Ready(Some(output));
                 }
             }

@@ -8,7 +8,10 @@ const TARGETS_MAX: usize = 32;
 /// The highest offset a compression pointer can name.
 const POINTER_MAX: usize = 0x3fff;
 
-/// The records of a reply as they stand behind the question, and where their TTLs are.
+/// Room for the records of most answers.
+const OCTETS_USUAL: usize = 128;
+
+/// The records of a reply as they stand behind the question.
 ///
 /// Offsets of compression pointers are those of a message with the question section of the given
 /// name right behind the header, so the octets fit any reply to that question.
@@ -20,8 +23,6 @@ pub struct Records {
     pub authorities: u16,
     /// The records' octets.
     pub octets: Vec<u8>,
-    /// Offsets of the TTL fields within `octets`.
-    pub ttl_offsets: Vec<u16>,
 }
 
 impl Records {
@@ -35,8 +36,7 @@ impl Records {
         let base = HEADER_OCTETS + question.name.as_wire().len() + 4;
         let mut writer = Writer {
             base,
-            out: Vec::new(),
-            ttl_offsets: Vec::new(),
+            out: Vec::with_capacity(OCTETS_USUAL),
             targets: [(&[], 0); TARGETS_MAX],
             targets_len: 0,
         };
@@ -59,8 +59,30 @@ impl Records {
             answers: counts[0],
             authorities: counts[1],
             octets: writer.out,
-            ttl_offsets: writer.ttl_offsets,
         })
+    }
+}
+
+/// Offsets of the TTL fields within the octets of `records`, as far as those are records.
+pub fn ttl_offsets(records: &[u8]) -> impl Iterator<Item = usize> + use<'_> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        // Owner, type, class, TTL, length.
+        let ttl_at = owner_end(records, at)? + 4;
+        let [high, low] = *records.get(ttl_at + 4..)?.first_chunk()?;
+        at = ttl_at + 6 + usize::from(u16::from_be_bytes([high, low]));
+        Some(ttl_at)
+    })
+}
+
+/// Where the name that begins at `at` ends, compressed or not.
+fn owner_end(records: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *records.get(at)? {
+            0 => return Some(at + 1),
+            0xc0.. => return Some(at + 2),
+            label => at += 1 + usize::from(label),
+        }
     }
 }
 
@@ -68,7 +90,6 @@ struct Writer<'a> {
     /// The offset in the message at which `out` will stand.
     base: usize,
     out: Vec<u8>,
-    ttl_offsets: Vec<u16>,
     /// Name suffixes already written, with their offsets in the message; the first `targets_len`.
     targets: [(&'a [u8], u16); TARGETS_MAX],
     targets_len: usize,
@@ -79,7 +100,6 @@ impl<'a> Writer<'a> {
         self.name(record.owner.as_wire());
         self.out.extend_from_slice(&record.rtype.to_be_bytes());
         self.out.extend_from_slice(&record.class.to_be_bytes());
-        self.ttl_offsets.push(u16::try_from(self.out.len()).ok()?);
         self.out.extend_from_slice(&record.ttl_s.to_be_bytes());
         let length_at = self.out.len();
         self.out.extend_from_slice(&[0, 0]);
@@ -222,11 +242,9 @@ mod tests {
         let response = Response::parse(&message(&question, &records)).unwrap();
         assert_eq!(response.answer, answer);
         assert_eq!(response.authority, authority);
-        assert_eq!(records.ttl_offsets.len(), 4);
-        for (offset, ttl_s) in records.ttl_offsets.iter().zip([60_u32, 30, 30, 30]) {
-            let at = usize::from(*offset);
-            assert_eq!(records.octets[at..at + 4], ttl_s.to_be_bytes());
-        }
+        let ttls = ttl_offsets(&records.octets).map(|at| records.octets[at..at + 4].to_vec());
+        let expected = [60_u32, 30, 30, 30].map(u32::to_be_bytes);
+        assert_eq!(ttls.collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -291,6 +309,7 @@ mod tests {
         #[test]
         fn no_octets_panic(octets in proptest::collection::vec(any::<u8>(), 0..400)) {
             let _ = Response::parse(&octets);
+            prop_assert!(ttl_offsets(&octets).all(|at| at + 6 <= octets.len()));
         }
 
         #[test]

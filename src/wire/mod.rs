@@ -10,7 +10,7 @@ mod query;
 mod rdata;
 mod response;
 
-pub use encode::Records;
+pub use encode::{Records, ttl_offsets};
 pub use name::{LABEL_MAX_OCTETS, Labels, NAME_MAX_OCTETS, Name, NameError};
 pub use query::{Edns, Fault, Query, option};
 pub use response::ResponseError;

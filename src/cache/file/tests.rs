@@ -309,18 +309,19 @@ fn a_forged_digest_lets_no_wrong_entry_in() {
         let (cache, count) = loaded(&forged(&octets), 0).unwrap();
         assert_eq!((cache.len(), count.refused), (0, 1), "{what}");
     };
-    let name_at = 20 + 16;
-    refused("an unknown flag", &|octets| octets[15] |= 0x40);
-    refused("SERVFAIL", &|octets| octets[16] = 2);
-    refused("a key longer than it is", &|octets| octets[19] += 1);
+    let name_at = 16 + 2 * 4;
+    refused("counts of another width", &|octets| octets[10] |= 0x40);
+    refused("another form less", &|octets| octets[10] &= !0x02);
+    refused("SERVFAIL", &|octets| octets[11] = 0x20);
+    refused("a key longer than it is", &|octets| octets[13] += 1);
     refused("a capital letter", &|octets| octets[name_at + 1] = b'A');
     refused("a label too long", &|octets| octets[name_at] = 64);
     refused("another class", &|octets| octets[name_at + 14] = 3);
     refused("CD and secure", &|octets| octets[name_at + 15] = 1);
-    refused("an answer more", &|octets| octets[21] += 1);
-    refused("a TTL elsewhere", &|octets| octets[name_at + 17] += 1);
-    refused("a longer life than its records'", &|octets| octets[6] = 2);
-    let ttl_at = name_at + 16 + 3 * 2 + 6;
+    refused("an answer more", &|octets| octets[16] += 1);
+    refused("records longer than they are", &|octets| octets[19] += 1);
+    refused("a longer life than its records'", &|octets| octets[5] = 2);
+    let ttl_at = name_at + 16 + 6;
     refused("a TTL that is none", &|octets| octets[ttl_at] = 0x80);
     refused("an octet more", &|octets| octets.push(0xff));
     refused("an octet less", &|octets| {
