@@ -172,6 +172,35 @@ async fn early_data_that_is_refused_costs_no_query() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_early_data_was_refused_is_used_no_more() {
+    for (transport, alpn) in [
+        (Transport::Quic, b"doq".as_slice()),
+        (Transport::Http3, b"h3"),
+    ] {
+        let pki = Pki::new("dns.test");
+        let tls = pki.early_server(alpn);
+        let (endpoint, address, _) = quic_upstream(tls.clone(), alpn);
+        let dial = Dial::new(&pki.upstream(transport, address), None).unwrap();
+        let first = connect(&dial, address).await;
+        first.exchange(&question("a.example")).await.unwrap();
+        let mut refusing = tls;
+        refusing.max_early_data_size = 0;
+        endpoint.set_server_config(Some(quic_config(refusing)));
+        let second = connect(&dial, address).await;
+        assert!(second.is_early() && second.is_open());
+        let failure = second.exchange(&question("b.example")).await.unwrap_err();
+        assert!(failure.is_of_connection(), "{failure}");
+        // Later queries on it could wait for ever.
+        let ended = async {
+            while second.is_open() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE / 4, ended).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_restarts_with_a_wrong_certificate_costs_no_query() {
     for (transport, alpn) in [
         (Transport::Quic, b"doq".as_slice()),
