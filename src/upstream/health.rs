@@ -7,7 +7,7 @@ use std::{
     fmt::Display,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -64,6 +64,8 @@ pub(super) struct Health {
     measured: AtomicBool,
     /// How many of the first measurements were begun.
     first_measurements: AtomicU8,
+    /// How often it went down.
+    outages: AtomicU64,
     /// Tells exchanges that wait for it that it is down.
     down: Notify,
     /// Tells the task that probes it to look again.
@@ -164,6 +166,7 @@ impl Health {
             watched: AtomicBool::new(false),
             measured: AtomicBool::new(false),
             first_measurements: AtomicU8::new(0),
+            outages: AtomicU64::new(0),
             down: Notify::new(),
             look: Notify::new(),
         }
@@ -199,6 +202,11 @@ impl Health {
     /// Somebody would ask it, were it up.
     pub(super) fn wanted(&self, now: Instant) {
         self.lock().wanted_at = Some(now);
+    }
+
+    /// How often it went down so far.
+    pub(super) fn outages(&self) -> u64 {
+        self.outages.load(Ordering::Relaxed)
     }
 
     /// A question is put to it.
@@ -417,6 +425,7 @@ impl Health {
 
     fn opened(&self, state: MutexGuard<'_, State>, reason: &dyn Display) {
         drop(state);
+        self.outages.fetch_add(1, Ordering::Relaxed);
         self.down.notify_waiters();
         self.look.notify_waiters();
         tracing::warn!(upstream = self.name, %reason, "upstream is down");

@@ -1,6 +1,12 @@
 //! One upstream: what all workers share about it, and one worker's connections to it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{
     Exchanged, Probe, Settings, SetupError,
@@ -81,6 +87,8 @@ impl Profile {
 pub(super) struct Upstream {
     pub(super) profile: Arc<Profile>,
     way: Way,
+    /// The outages that the connections have not outlived.
+    outages: AtomicU64,
 }
 
 enum Way {
@@ -102,7 +110,12 @@ impl Upstream {
         } else {
             Way::Connections(pool(profile.addresses.clone()))
         };
-        Self { profile, way }
+        let outages = AtomicU64::new(profile.health.outages());
+        Self {
+            profile,
+            way,
+            outages,
+        }
     }
 
     pub(super) fn name(&self) -> &Arc<str> {
@@ -123,6 +136,7 @@ impl Upstream {
             return Err(self.error(failure));
         }
         self.health().asked();
+        self.leave_old_connections();
         let received = match &self.way {
             Way::Datagrams(udp) => udp.exchange(question, tries).await,
             Way::Connections(pool) => pool.exchange(question, tries).await,
@@ -143,6 +157,18 @@ impl Upstream {
                 Ok((exchanged, took))
             }
             Err(failure) => Err(self.error(failure)),
+        }
+    }
+
+    /// Takes connections out of use that are from before an outage: one that ended with a host that
+    /// crashed is silent without having ended, over QUIC above all, and would cost each worker's
+    /// first queries a suspicion when the upstream is back.
+    fn leave_old_connections(&self) {
+        let outages = self.health().outages();
+        if self.outages.swap(outages, Ordering::Relaxed) != outages
+            && let Way::Connections(pool) = &self.way
+        {
+            pool.lose_connections();
         }
     }
 

@@ -5,7 +5,11 @@ use std::sync::Mutex;
 use tokio::{net::UdpSocket, sync::Notify};
 use tokio_rustls::TlsAcceptor;
 
-use super::*;
+use super::{
+    profile::{Profile, Upstream},
+    tries::Tries,
+    *,
+};
 
 /// The octets that came on a connection after it was to be silent.
 type Swallowed = Arc<Mutex<Vec<u8>>>;
@@ -48,6 +52,28 @@ async fn on_another_network_the_next_query_goes_over_a_fresh_connection() {
     ask(&upstreams, "a.example").await.unwrap();
     upstreams.network_changed();
     assert_is_answer(&ask(&upstreams, "b.example").await.unwrap(), "b.example");
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+    assert!(swallowed.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn after_an_outage_the_next_query_goes_over_a_fresh_connection() {
+    let (address, connections, swallowed, _) = falls_silent(1).await;
+    let settings = upstream(Transport::Tcp, address);
+    let all = Settings {
+        upstreams: vec![settings.clone()],
+        routes: Vec::new(),
+        strategy: Strategy::Fastest,
+        timeout: PATIENCE,
+    };
+    let profile = Arc::new(Profile::new(&settings, &all, None).unwrap());
+    let worker = Upstream::new(Arc::clone(&profile), 1);
+    let ask = async |name| worker.exchange(&question(name), &Tries::new()).await;
+    ask("a.example").await.unwrap();
+    // Another worker found out.
+    let gone = Failure::Lost("gone".to_owned());
+    profile.health.failed(clock::instant(), &gone);
+    ask("b.example").await.unwrap();
     assert_eq!(connections.load(Ordering::SeqCst), 2);
     assert!(swallowed.lock().unwrap().is_empty());
 }
