@@ -240,10 +240,11 @@ fn a_server_of_a_zone_is_an_upstream_for_it() {
 fn unbound_with_a_wrong_certificate_is_not_believed() {
     let ca = TestCa::new();
     let leaf = ca.leaf(&["elsewhere.lab-dns.com"], -1, 30);
-    let unbound = Unbound::start_with("", Some(&leaf));
+    let answers = "server:\n\x20 local-data: \"www.elsewhere.com. A 192.0.2.1\"\n";
+    let unbound = Unbound::start_with(answers, Some(&leaf));
     let upstream = format!("tls://127.0.0.1:{}", unbound.tls_port);
     let truename = Truename::start(&upstream, Some(&ca.pem()), None);
-    let shown = dig(truename.port("udp"), &["localhost"]);
+    let shown = dig(truename.port("udp"), &["www.elsewhere.com"]);
     assert_eq!(shown.status, "SERVFAIL", "{}", shown.text);
     shown.shows("EDE: ");
 }
