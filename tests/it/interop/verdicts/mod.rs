@@ -64,10 +64,20 @@ fn compare(title: &str, tree: &Tree, dnssec: &str) {
         .iter()
         .map(|case| case.question.clone())
         .collect();
-    let all = world.ask(&questions);
+    let mut all = world.ask(&questions);
     let mut wrong = String::new();
-    for (case, said) in tree.cases.iter().zip(&all) {
-        judge(case, said, &mut wrong);
+    for (case, said) in tree.cases.iter().zip(&mut all) {
+        let mut complaint = String::new();
+        judge(case, said, &mut complaint);
+        if !complaint.is_empty() {
+            // The others may have been short of time on a busy machine; truename has no second try.
+            for again in world.ask(std::slice::from_ref(&case.question)) {
+                let [_, unbound, bind, knot] = again;
+                let [truename, ..] = said.clone();
+                *said = [truename, unbound, bind, knot];
+            }
+            judge(case, said, &mut wrong);
+        }
     }
     write_table(title, tree, &all);
     assert!(wrong.is_empty(), "{wrong}\n{}", world.logs());
