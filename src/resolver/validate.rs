@@ -126,7 +126,8 @@ enum Asked<'a> {
     Anew(&'a Name),
 }
 
-/// One validation from the question to a verdict, and the upstream that answered the question.
+/// One validation from the question to a verdict, and the upstream that it rests on: the one that gave
+/// what is bogus, else the one that answered the question.
 async fn attempt<U: Exchange>(
     driver: &Driver<U>,
     question: &Question,
@@ -178,7 +179,15 @@ async fn attempt<U: Exchange>(
     if let Asked::Anew(zone) = how {
         validation = validation.renewing(zone.clone());
     }
+    // Who said what, to know whom to doubt.
+    let mut sources: Vec<(Question, Arc<str>)> = Vec::new();
+    let mut note = |question: &Question, outcome: &Outcome| {
+        if let Ok(fetched) = outcome {
+            sources.push((question.clone(), Arc::clone(&fetched.upstream)));
+        }
+    };
     for (question, outcome) in early {
+        note(&question, &outcome);
         supply(&mut validation, question, &outcome);
     }
     loop {
@@ -194,7 +203,17 @@ async fn attempt<U: Exchange>(
                 yield_now().await;
                 let mut judged = *judged;
                 learn(driver, &mut judged, settings, &now);
-                return Ok((judged, Arc::clone(&answered.upstream)));
+                let doubted = match &judged.verdict {
+                    Verdict::Bogus(reason) => sources
+                        .into_iter()
+                        .find(|(asked, _)| {
+                            asked.name == reason.owner && asked.qtype == reason.rtype
+                        })
+                        .map(|(_, upstream)| upstream),
+                    _ => None,
+                };
+                let upstream = doubted.unwrap_or_else(|| Arc::clone(&answered.upstream));
+                return Ok((judged, upstream));
             }
             Step::Need(needs) => needs,
         };
@@ -205,7 +224,10 @@ async fn attempt<U: Exchange>(
             }
         }
         match fetches.next().await {
-            Some((question, outcome)) => supply(&mut validation, question, &outcome),
+            Some((question, outcome)) => {
+                note(&question, &outcome);
+                supply(&mut validation, question, &outcome);
+            }
             // It asks for what was supplied already; that would go on for ever.
             None => return Err(Failure::Internal),
         }
