@@ -297,7 +297,9 @@ pub(crate) fn stamp_url(octets: &[u8]) {
         return;
     };
     if let Ok(upstream) = upstream::parse(text, upstream::Overrides::default()) {
-        assert!(!upstream.addresses.is_empty());
+        // Addresses are known or can be looked up, and only where a certificate vouches for the host.
+        assert_eq!(upstream.addresses.is_empty(), upstream.look_up.is_some());
+        assert!(upstream.look_up.is_none() || upstream.transport.is_encrypted());
         assert!(!upstream.name.is_empty());
         if upstream.transport.is_encrypted() {
             assert!(upstream.server_name.is_some() || !upstream.pins.is_empty());

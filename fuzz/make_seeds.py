@@ -129,6 +129,7 @@ URLS = [
     stamp(2, b"192.0.2.1", bytes(32), b"dns.example", b"/dns-query"),
     stamp(3, b"192.0.2.1:853", bytes(32), b"dns.example"),
     stamp(4, b"[2001:db8::1]:853", b"", b"dns.example"),
+    "https://dns.example/dns-query",
 ]
 
 REQUESTS = [
