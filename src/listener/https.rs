@@ -100,7 +100,7 @@ pub(super) fn try_query<H: Handler>(
     endpoint: &Endpoint,
 ) -> Outcome<H::Pending> {
     let mut message = take_spare();
-    let outcome = match handler.try_answer(query, client, &mut message) {
+    let outcome = match handler.try_answer(&handler.now(), query, client, &mut message) {
         Attempt::Answered(answer) => {
             let head = endpoint.reply(answer, message.len());
             Outcome::Reply((head, Bytes::copy_from_slice(&message)))

@@ -64,7 +64,7 @@ pub(super) fn try_framed<H: Handler>(
 ) -> Attempt<H::Pending> {
     let start = out.len();
     out.extend_from_slice(&[0; LENGTH_OCTETS]);
-    let attempt = handler.try_answer(query, client, out);
+    let attempt = handler.try_answer(&handler.now(), query, client, out);
     if !matches!(attempt, Attempt::Answered(_)) || !write_length(out, start) {
         out.truncate(start);
     }

@@ -429,10 +429,20 @@ impl<U: Exchange> Handler for Resolver<U> {
         self.shared.access.load().allows(address)
     }
 
-    fn try_answer(&self, octets: &[u8], client: &Client, out: &mut Vec<u8>) -> Attempt<Pending> {
+    fn now(&self) -> Now {
+        let now = self.shared.now();
+        self.shared.look_at_clock(&now);
+        now
+    }
+
+    fn try_answer(
+        &self,
+        now: &Now,
+        octets: &[u8],
+        client: &Client,
+        out: &mut Vec<u8>,
+    ) -> Attempt<Pending> {
         let shared = &*self.shared;
-        let now = shared.now();
-        shared.look_at_clock(&now);
         shared.counters.queries.add(client.transport);
         let admission = shared.access.load().admit(client.address.ip(), now.instant);
         if admission == Admission::TooOften {
@@ -447,28 +457,28 @@ impl<U: Exchange> Handler for Resolver<U> {
             Err(_) => return Attempt::Malformed,
         };
         if admission == Admission::NotAllowed {
-            return self.refuse(&query, client, &Failure::NotAllowed, &now, out);
+            return self.refuse(&query, client, &Failure::NotAllowed, now, out);
         }
         // Signatures by themselves are no answer that could be judged (RFC 8482, section 7).
         if matches!(query.qtype(), rtype::ANY | rtype::RRSIG | rtype::SIG) {
-            return Attempt::Answered(local::any(&shared.reply, &query, client, &now, out));
+            return Attempt::Answered(local::any(&shared.reply, &query, client, now, out));
         }
-        let known = self.recall(&query, &now, |entry| {
-            reply::answer(&shared.reply, &query, client, entry, &now, out)
+        let known = self.recall(&query, now, |entry| {
+            reply::answer(&shared.reply, &query, client, entry, now, out)
         });
         if let Known::Fresh(answer, is_ending) = known {
             shared.counters.hits.add();
             if is_ending {
-                self.prefetch(&query, now);
+                self.prefetch(&query, *now);
             }
             return Attempt::Answered(answer);
         }
         if let Some(found) = shared.names.load().answer(&query.question()) {
-            let answer = local::special(&shared.reply, &query, client, &found, &now, out);
+            let answer = local::special(&shared.reply, &query, client, &found, now, out);
             return Attempt::Answered(answer);
         }
         let has_stale = match known {
-            Known::Stale(past) => match self.stale_at_once(&query, client, past, &now, out) {
+            Known::Stale(past) => match self.stale_at_once(&query, client, past, now, out) {
                 Some(answer) => return Attempt::Answered(answer),
                 None => true,
             },
@@ -478,13 +488,13 @@ impl<U: Exchange> Handler for Resolver<U> {
             Ok(place) => Attempt::Pending(Pending {
                 octets: Box::from(octets),
                 client: *client,
-                now,
+                now: *now,
                 place,
                 has_stale,
             }),
-            Err(bound) => match self.answer_even_stale(&query, client, &now, out) {
+            Err(bound) => match self.answer_even_stale(&query, client, now, out) {
                 Some(answer) => Attempt::Answered(answer),
-                None => self.refuse(&query, client, &Failure::Overloaded(bound), &now, out),
+                None => self.refuse(&query, client, &Failure::Overloaded(bound), now, out),
             },
         }
     }

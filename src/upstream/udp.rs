@@ -191,7 +191,7 @@ impl Udp {
                                     ..Received::fresh(response)
                                 });
                             }
-                            return tcp.exchange(question, tries).await;
+                            return Box::pin(tcp.exchange(question, tries)).await;
                         }
                         Ok(None) => {
                             mismatches += 1;
