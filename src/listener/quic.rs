@@ -41,6 +41,9 @@ pub(super) async fn listen<H: Handler>(
     service: Service<H>,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    // An endpoint takes the system longer to make than all the rest: queries that wait at the other
+    // listeners come first.
+    tokio::task::yield_now().await;
     let config = service.shared.encrypted().map(|encrypted| match transport {
         Transport::Quic => encrypted.doq.clone(),
         _ => encrypted.doh3.clone(),

@@ -320,9 +320,17 @@ impl Upstreams {
         Self::set_up(settings, None, udp::SOCKETS_MAX)
     }
 
+    /// As [`Self::new`], and `clock` says whether the dates of certificates can be judged; by
+    /// themselves upstreams always judge them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn new_under(settings: &Settings, clock: &Arc<Gate>) -> Result<Self, SetupError> {
+        Self::set_up(settings, Some(Arc::clone(clock)), udp::SOCKETS_MAX)
+    }
+
     /// The same upstreams, set up again: no connection, no TLS session and no experience is kept.
-    /// From now on `clock` says whether the dates of certificates can be judged; by themselves
-    /// upstreams always judge them.
+    /// `clock` as for [`Self::new_under`].
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -331,7 +339,7 @@ impl Upstreams {
         Self::set_up(&self.0.shared.settings, clock, self.0.udp_sockets_max)
     }
 
-    /// Upstreams that know nothing yet; `clock` as for [`Upstreams::under`].
+    /// Upstreams that know nothing yet; `clock` as for [`Upstreams::new_under`].
     pub(super) fn set_up(
         settings: &Settings,
         clock: Option<Arc<Gate>>,
