@@ -158,7 +158,10 @@ impl Endpoint {
     /// (RFC 8484, section 5.1).
     pub(super) fn reply(&self, answer: Answer, octets: usize) -> Response<()> {
         let mut response = self.head(StatusCode::OK, MEDIA_TYPE, octets);
-        if let Ok(max_age) = HeaderValue::try_from(format!("max-age={}", answer.ttl_s)) {
+        if let Ok(mut max_age) = HeaderValue::try_from(format!("max-age={}", answer.ttl_s)) {
+            // No secret, but what HTTP/2 shall not remember: each TTL would have its entry in the
+            // tables of both sides, and h2 compares a value with all it remembers of that name.
+            max_age.set_sensitive(true);
             response.headers_mut().insert(CACHE_CONTROL, max_age);
         }
         response

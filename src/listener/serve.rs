@@ -25,7 +25,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     Connections, ListenerSockets, Place, Settings, connections::Admission, doh::Endpoint, https,
-    quic, records::Records, stream, udp,
+    quic, records::Records, stream, turn::Source, udp,
 };
 use crate::{
     handler::{Client, Handler, Transport},
@@ -409,7 +409,7 @@ impl<H: Handler> Connection<H> {
 
     async fn converse<IO>(&self, io: IO)
     where
-        IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+        IO: Source,
     {
         let stop = self.stop.clone();
         stream::converse(io, self.client, &self.service, &self.admission, stop).await;
