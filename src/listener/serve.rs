@@ -358,6 +358,7 @@ impl<H: Handler> Connection<H> {
         // Answers are written whole, so waiting for more to put beside them only delays them.
         let _ = tcp.set_nodelay(true);
         tokio::select! {
+            biased;
             () = self.speak(tcp) => {}
             () = self.admission.evicted() => {
                 tracing::debug!(transport = self.client.transport.label(), "closed to make room for another connection");
