@@ -274,6 +274,7 @@ mod tests {
         let endpoint = Endpoint::new(path("/dns-query"), Some(8443));
         let reply = endpoint.reply(Answer { ttl_s: 60 }, 100);
         assert_eq!(reply.headers()[CACHE_CONTROL], "max-age=60");
+        assert!(reply.headers()[CACHE_CONTROL].is_sensitive());
         assert_eq!(reply.headers()[CONTENT_LENGTH], "100");
         assert_eq!(reply.headers()[ALT_SVC], "h3=\":8443\"; ma=86400");
         let rejection = Endpoint::new(path("/"), None).rejection(Rejection::MethodNotAllowed);
