@@ -22,7 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Settings, Shared, bind, serve, stream};
+use super::{Settings, Shared, bind, serve, stream, turn};
 use crate::{
     clock::Now,
     handler::{Answer, Attempt, Client, Handler, Transport},
