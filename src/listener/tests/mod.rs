@@ -2,6 +2,7 @@
 
 mod doq;
 mod https;
+mod quic;
 mod streams;
 mod tls;
 mod udp;
