@@ -1,4 +1,4 @@
-//! What one step costs: `cargo bench`, or `cargo bench -- cache` for a part.
+//! What one step costs: `cargo bench --bench micro`, with `-- cache` for a part.
 //!
 //! Whole queries are measured from outside, see README.md.
 #![allow(clippy::indexing_slicing, reason = "nothing here comes from outside")]

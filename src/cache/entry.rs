@@ -207,12 +207,17 @@ impl Stored {
 
     /// Marks the entry as read, for the eviction, and counts it.
     pub(super) fn visit(&mut self) {
-        self.mark(FLAG_VISITED);
+        self.mark_visited();
         if let Some(octet) = self.0.get_mut(RCODE_HITS_AT)
             && *octet & HITS_MAX < HITS_MAX
         {
             *octet += 1;
         }
+    }
+
+    /// Marks the entry as read, for the eviction.
+    pub(super) fn mark_visited(&mut self) {
+        self.mark(FLAG_VISITED);
     }
 
     /// Takes the duty to replace the entry before its time is over, which one alone has; whether it

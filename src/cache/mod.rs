@@ -14,6 +14,7 @@
 mod entry;
 pub mod file;
 mod restore;
+mod ring;
 mod settings;
 mod shard;
 #[cfg(test)]

@@ -1,36 +1,73 @@
-//! One shard: a table of entry numbers, the entries, and the hand that evicts.
+//! One shard: a table of entry numbers, the entries, and who has to go.
 
 use hashbrown::HashTable;
 
-use super::entry::{Entry, Stored};
+use super::{
+    entry::{Entry, Stored},
+    ring::{Ring, cost},
+};
 
-/// Octets an entry costs beside its own: its place in the shard, its number in the table at usual
-/// load, and the allocator's header and rounding.
-const ENTRY_OVERHEAD_OCTETS: usize = 48;
+/// Newcomers have one in so many octets: enough time for a name in use to be asked for again, and
+/// little lost to names that are asked for once.
+const NEWCOMERS_SHARE: usize = 10;
+/// Regulars that the hand passes over to find one that was not read; then the next has to go, so that
+/// the lock is held for a bounded time. Sixteen evict as well as any number (benches/eviction.rs).
+const PASSES_MAX: u32 = 16;
+/// One name that left is remembered for so many octets of the shard, about the size of an entry with
+/// one address: as many as there are entries, for two octets each.
+const REMEMBERED_PER_OCTETS: usize = 128;
 
 /// A part of the cache under one lock.
 ///
-/// Eviction is CLOCK with a second chance: reading sets a mark and writes nothing else, and the
-/// hand takes the first entry it finds unmarked. Names in use survive a flood of names asked once
-/// (CacheFlush), which a plain LRU list does not achieve, and a hit touches no neighbours' links.
+/// Eviction is S3-FIFO in the main. A new entry is one of the newcomers, who leave in the order in
+/// which they came: to the regulars if they were read meanwhile or there is room, or for good. Who left for
+/// good is remembered for a while, and one of the regulars at once when he comes again. Among the
+/// regulars a hand goes round and takes the first that was not read since it passed him last (CLOCK). So
+/// names that are asked for once, however many (CacheFlush), only ever displace each other; and a hit
+/// sets a mark and touches no neighbours' links, as a plain LRU list would.
 #[derive(Debug)]
 pub(super) struct Shard {
-    table: HashTable<u32>,
-    slots: Vec<Option<Stored>>,
-    free: Vec<u32>,
-    hand: usize,
-    octets: usize,
+    table: HashTable<Place>,
+    newcomers: Ring,
+    regulars: Ring,
+    /// Marks of names that left, each in the cell of its hash; 0 is none. Empty until the first leaves.
+    remembered: Box<[u16]>,
     octets_max: usize,
+}
+
+/// Where an entry is: its number in the upper bits, the ring in the lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u32);
+
+impl Place {
+    /// Numbers are below this.
+    const END: u32 = 1 << 31;
+    const REGULAR: u32 = 1;
+
+    fn newcomer(number: u32) -> Self {
+        Self(number << 1)
+    }
+
+    fn regular(number: u32) -> Self {
+        Self(number << 1 | Self::REGULAR)
+    }
+
+    fn is_regular(self) -> bool {
+        self.0 & Self::REGULAR != 0
+    }
+
+    fn number(self) -> u32 {
+        self.0 >> 1
+    }
 }
 
 impl Shard {
     pub(super) fn new(octets_max: usize) -> Self {
         Self {
             table: HashTable::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            hand: 0,
-            octets: 0,
+            newcomers: Ring::default(),
+            regulars: Ring::default(),
+            remembered: Box::default(),
             octets_max,
         }
     }
@@ -38,64 +75,60 @@ impl Shard {
     /// Holds so many octets from now on.
     pub(super) fn resize(&mut self, octets_max: usize, rehash: impl Fn(&[u8]) -> u64) {
         self.octets_max = octets_max;
-        while self.octets > octets_max && self.evict(&rehash) {}
+        self.remembered = Box::default();
+        self.settle(&rehash);
     }
 
     /// The entry under `key`, marked as read.
     pub(super) fn read(&mut self, hash: u64, key: &[u8]) -> Option<Entry<'_>> {
-        let number = self.find(hash, key)?;
-        let stored = slot_mut(&mut self.slots, number)?;
+        let stored = self.find_mut(hash, key)?;
         stored.visit();
         Some(stored.entry())
     }
 
     /// The entry under `key` to be marked, not counted as read.
     pub(super) fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut Stored> {
-        let number = self.find(hash, key)?;
-        slot_mut(&mut self.slots, number)
+        let place = *self.table.find(hash, |&place| self.key_of(place) == key)?;
+        self.ring_mut(place).get_mut(place.number())
     }
 
     /// Stores an entry in place of any other under its key, and evicts what no longer fits.
     pub(super) fn insert(&mut self, hash: u64, stored: Stored, rehash: impl Fn(&[u8]) -> u64) {
-        self.remove(hash, stored.entry().key());
-        let cost = cost(&stored);
-        if cost > self.octets_max {
+        if cost(&stored) > self.octets_max {
+            self.remove(hash, stored.entry().key());
             return;
         }
-        while self.octets + cost > self.octets_max && self.evict(&rehash) {}
-        let number = match self.free.pop() {
-            Some(number) => number,
-            None => match u32::try_from(self.slots.len()) {
-                Ok(number) => {
-                    self.slots.push(None);
-                    number
-                }
-                Err(_) => return,
-            },
-        };
-        if let Some(slot) = usize::try_from(number)
-            .ok()
-            .and_then(|at| self.slots.get_mut(at))
-        {
-            *slot = Some(stored);
+        let key = stored.entry().key();
+        let found = self.table.find(hash, |&place| self.key_of(place) == key);
+        if let Some(&place) = found {
+            self.ring_mut(place).replace(place.number(), stored);
+        } else {
+            let place = if self.recall(hash) {
+                self.regulars.put(stored, Place::END).map(Place::regular)
+            } else {
+                self.newcomers.put(stored, Place::END).map(Place::newcomer)
+            };
+            let Some(place) = place else {
+                return;
+            };
+            let (newcomers, regulars) = (&self.newcomers, &self.regulars);
+            self.table.insert_unique(hash, place, |&place| {
+                rehash(key_of(newcomers, regulars, place))
+            });
         }
-        self.octets += cost;
-        let slots = &self.slots;
-        self.table
-            .insert_unique(hash, number, |&number| rehash(key_of(slots, number)));
+        self.settle(&rehash);
     }
 
     /// Removes the entry under `key`.
     pub(super) fn remove(&mut self, hash: u64, key: &[u8]) {
-        let slots = &self.slots;
-        let Ok(occupied) = self
+        let (newcomers, regulars) = (&self.newcomers, &self.regulars);
+        let found = self
             .table
-            .find_entry(hash, |&number| key_of(slots, number) == key)
-        else {
-            return;
-        };
-        let (number, _) = occupied.remove();
-        self.release(number);
+            .find_entry(hash, |&place| key_of(newcomers, regulars, place) == key);
+        if let Ok(occupied) = found {
+            let (place, _) = occupied.remove();
+            self.ring_mut(place).take(place.number());
+        }
     }
 
     /// Removes every entry for which `keep` says no.
@@ -104,14 +137,13 @@ impl Shard {
         keep: impl Fn(Entry<'_>) -> bool,
         rehash: impl Fn(&[u8]) -> u64,
     ) {
-        for at in 0..self.slots.len() {
-            let Some(Some(stored)) = self.slots.get(at) else {
-                continue;
-            };
-            if !keep(stored.entry()) {
-                let key = stored.entry().key().to_vec();
+        let mut at = 0;
+        while let Some((found, entry)) = self.entry_from(at) {
+            if !keep(entry) {
+                let key = entry.key().to_vec();
                 self.remove(rehash(&key), &key);
             }
+            at = found + 1;
         }
     }
 
@@ -120,74 +152,140 @@ impl Shard {
     }
 
     pub(super) fn octets(&self) -> usize {
-        self.octets
+        self.newcomers.octets() + self.regulars.octets()
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.slots.iter().flatten().map(Stored::entry)
+        let slots = self.regulars.slots().iter().chain(self.newcomers.slots());
+        slots.flatten().map(Stored::entry)
     }
 
     /// The first entry at or behind the place `at`, and its place.
     pub(super) fn entry_from(&self, at: usize) -> Option<(usize, Entry<'_>)> {
-        let slots = self.slots.iter().enumerate().skip(at);
+        let slots = self.regulars.slots().iter().chain(self.newcomers.slots());
+        let slots = slots.enumerate().skip(at);
         let mut entries = slots.filter_map(|(at, slot)| Some((at, slot.as_ref()?.entry())));
         entries.next()
     }
 
-    fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        self.table
-            .find(hash, |&number| key_of(&self.slots, number) == key)
-            .copied()
+    /// Makes newcomers and regulars keep to their shares.
+    fn settle(&mut self, rehash: &impl Fn(&[u8]) -> u64) {
+        // The last to come stays, however large.
+        while self.newcomers.len() > 1 && self.newcomers.octets() > self.newcomers_octets_max() {
+            self.judge_newcomer(rehash);
+        }
+        while self.octets() > self.octets_max || self.regulars.octets() > self.regulars_octets_max()
+        {
+            if !self.evict_regular(rehash) {
+                if self.newcomers.len() == 0 {
+                    return;
+                }
+                self.judge_newcomer(rehash);
+            }
+        }
     }
 
-    /// Moves the hand to an entry that was not read since it last passed, and removes that one;
-    /// whether there was any entry to remove. Two turns suffice: the first clears every mark.
-    fn evict(&mut self, rehash: &impl Fn(&[u8]) -> u64) -> bool {
-        for _ in 0..=2 * self.slots.len() {
-            let at = self.hand;
-            self.hand = if at + 1 < self.slots.len() { at + 1 } else { 0 };
-            let Some(Some(stored)) = self.slots.get_mut(at) else {
-                continue;
-            };
-            if stored.take_visit() {
+    fn newcomers_octets_max(&self) -> usize {
+        self.octets_max / NEWCOMERS_SHARE
+    }
+
+    fn regulars_octets_max(&self) -> usize {
+        self.octets_max - self.newcomers_octets_max()
+    }
+
+    /// Lets the newcomer who came first be one of the regulars, if it was read or there is room, or go.
+    fn judge_newcomer(&mut self, rehash: &impl Fn(&[u8]) -> u64) {
+        let Some((number, was_read)) = self.newcomers.pass() else {
+            return;
+        };
+        let Some(stored) = self.newcomers.take(number) else {
+            return;
+        };
+        let room = self.regulars_octets_max();
+        let stays = was_read || self.regulars.octets() + cost(&stored) <= room;
+        let hash = rehash(stored.entry().key());
+        let Ok(mut occupied) = self
+            .table
+            .find_entry(hash, |&place| place == Place::newcomer(number))
+        else {
+            return;
+        };
+        if stays && let Some(number) = self.regulars.put(stored, Place::END) {
+            *occupied.get_mut() = Place::regular(number);
+            return;
+        }
+        occupied.remove();
+        self.remember(hash);
+    }
+
+    /// Removes one of the regulars; whether there was any.
+    fn evict_regular(&mut self, rehash: &impl Fn(&[u8]) -> u64) -> bool {
+        let mut passes = 0;
+        while let Some((number, was_read)) = self.regulars.pass() {
+            if was_read && passes < PASSES_MAX {
+                passes += 1;
                 continue;
             }
-            let hash = rehash(stored.entry().key());
-            if let Ok(occupied) = self
-                .table
-                .find_entry(hash, |&number| usize::try_from(number) == Ok(at))
-            {
-                let (number, _) = occupied.remove();
-                self.release(number);
-                return true;
+            if let Some(stored) = self.regulars.take(number) {
+                let hash = rehash(stored.entry().key());
+                let found = self
+                    .table
+                    .find_entry(hash, |&place| place == Place::regular(number));
+                if let Ok(occupied) = found {
+                    occupied.remove();
+                }
             }
+            return true;
         }
         false
     }
 
-    fn release(&mut self, number: u32) {
-        let slot = usize::try_from(number)
-            .ok()
-            .and_then(|at| self.slots.get_mut(at));
-        if let Some(stored) = slot.and_then(Option::take) {
-            self.octets = self.octets.saturating_sub(cost(&stored));
-            self.free.push(number);
+    /// Remembers that the name of that hash left.
+    fn remember(&mut self, hash: u64) {
+        if self.remembered.is_empty() {
+            let cells = self.octets_max / REMEMBERED_PER_OCTETS;
+            self.remembered = vec![0; cells.max(1)].into_boxed_slice();
         }
+        if let Some((cell, mark)) = self.cell(hash) {
+            *cell = mark;
+        }
+    }
+
+    /// Whether the name of that hash left not long ago; it is not remembered any longer. A wrong yes,
+    /// which a name in 65,535 gets, makes a newcomer stay for one turn of the hand.
+    fn recall(&mut self, hash: u64) -> bool {
+        self.cell(hash)
+            .is_some_and(|(cell, mark)| *cell == mark && std::mem::take(cell) != 0)
+    }
+
+    /// The cell for a hash, and its mark there.
+    fn cell(&mut self, hash: u64) -> Option<(&mut u16, u16)> {
+        let [low, high, ..] = hash.to_le_bytes();
+        let cells = u64::try_from(self.remembered.len()).ok()?;
+        let at = usize::try_from((hash >> 16).checked_rem(cells)?).ok()?;
+        let mark = u16::from_le_bytes([low, high]).max(1);
+        Some((self.remembered.get_mut(at)?, mark))
+    }
+
+    fn ring_mut(&mut self, place: Place) -> &mut Ring {
+        if place.is_regular() {
+            &mut self.regulars
+        } else {
+            &mut self.newcomers
+        }
+    }
+
+    fn key_of(&self, place: Place) -> &[u8] {
+        key_of(&self.newcomers, &self.regulars, place)
     }
 }
 
-fn cost(stored: &Stored) -> usize {
-    stored.octets() + ENTRY_OVERHEAD_OCTETS
-}
-
-fn slot_mut(slots: &mut [Option<Stored>], number: u32) -> Option<&mut Stored> {
-    slots.get_mut(usize::try_from(number).ok()?)?.as_mut()
-}
-
-fn key_of(slots: &[Option<Stored>], number: u32) -> &[u8] {
-    usize::try_from(number)
-        .ok()
-        .and_then(|at| slots.get(at))
-        .and_then(Option::as_ref)
+fn key_of<'a>(newcomers: &'a Ring, regulars: &'a Ring, place: Place) -> &'a [u8] {
+    let ring = if place.is_regular() {
+        regulars
+    } else {
+        newcomers
+    };
+    ring.get(place.number())
         .map_or(&[], |stored| stored.entry().key())
 }

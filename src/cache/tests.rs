@@ -179,6 +179,104 @@ fn the_cache_never_exceeds_its_size_and_keeps_names_in_use() {
     assert!(cache.octets() > size / 2);
 }
 
+/// Stores names that nobody asks for again, `count` of them.
+fn flood(cache: &Cache, mark: &str, count: usize) {
+    for i in 0..count {
+        cache.insert(stored(&key(&format!("{i}.{mark}.example")), 100, 1));
+    }
+}
+
+fn is_there(cache: &Cache, name: &str) -> bool {
+    let mut is_there = false;
+    cache.for_each(|entry| is_there |= entry.key() == key(name));
+    is_there
+}
+
+#[test]
+fn names_asked_for_once_do_not_displace_those_asked_for_twice() {
+    let cache = cache(1 << 20);
+    flood(&cache, "fill", 20_000);
+    for i in 0..100 {
+        let key = key(&format!("used{i}.example"));
+        cache.insert(stored(&key, 100, 1));
+        assert!(cache.read(&key, |_| ()).is_some());
+    }
+    // Five times what there is room for, and nobody reads the hundred meanwhile.
+    flood(&cache, "flood", 30_000);
+    for i in 0..100 {
+        assert!(is_there(&cache, &format!("used{i}.example")), "{i}");
+    }
+}
+
+#[test]
+fn a_name_asked_for_again_soon_after_it_left_stays() {
+    let cache = cache(1 << 20);
+    flood(&cache, "fill", 20_000);
+    cache.insert(stored(&key("again.example"), 100, 1));
+    flood(&cache, "first", 2_000);
+    assert!(!is_there(&cache, "again.example"));
+    cache.insert(stored(&key("again.example"), 100, 1));
+    flood(&cache, "second", 30_000);
+    assert!(is_there(&cache, "again.example"));
+}
+
+#[test]
+fn regulars_that_are_all_read_make_room_still() {
+    let size = 1 << 20;
+    let cache = cache(size);
+    for i in 0..20_000 {
+        let key = key(&format!("{i}.example"));
+        cache.insert(stored(&key, 100, 1));
+        assert!(cache.read(&key, |_| ()).is_some());
+        assert!(cache.octets() <= size);
+    }
+    assert!(cache.octets() > size * 9 / 10);
+}
+
+#[test]
+fn a_fresh_answer_inherits_the_place_of_the_old() {
+    let cache = cache(1 << 20);
+    cache.insert(stored(&key("used.example"), 100, 1));
+    assert!(cache.read(&key("used.example"), |_| ()).is_some());
+    cache.insert(stored(&key("used.example"), 300, 2));
+    flood(&cache, "flood", 30_000);
+    assert!(is_there(&cache, "used.example"));
+}
+
+#[test]
+fn whatever_happens_every_entry_is_found_and_paid_for() {
+    let cache = cache(512 * 1024);
+    let mut chance = 1_u32;
+    for step in 0..60_000_u32 {
+        chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let number = (chance >> 8) % 6_000;
+        let key = key(&format!("{number}.example"));
+        let octets = 20 + usize::try_from(chance >> 20).unwrap() % 300;
+        match (chance >> 4) % 8 {
+            0 => cache.remove(&key),
+            1..4 => drop(cache.read(&key, |entry| assert_eq!(entry.key(), key))),
+            // Some are larger than the newcomers' share of a shard, few larger than a shard.
+            4 if step % 64 == 0 => cache.insert(stored(&key, octets * 200, 1)),
+            _ => cache.insert(stored(&key, octets, 1)),
+        }
+        if step % 10_000 == 9_999 {
+            cache.resize(if step % 20_000 == 9_999 { 200 } else { 512 } * 1024);
+            let zone = Name::parse(&format!("{number}.example")).unwrap();
+            cache.remove_zone(&zone);
+        }
+        assert!(cache.octets() <= 512 * 1024);
+    }
+    let mut keys = Vec::new();
+    cache.for_each(|entry| keys.push(entry.key().to_vec()));
+    assert_eq!(keys.len(), cache.len());
+    assert!(keys.len() > 100);
+    for key in &keys {
+        assert!(cache.read(key, |_| ()).is_some());
+        cache.remove(key);
+    }
+    assert_eq!((cache.len(), cache.octets()), (0, 0));
+}
+
 #[test]
 fn an_answer_larger_than_a_shard_is_not_kept() {
     let cache = cache(16 * 1024);
