@@ -49,7 +49,7 @@ pub use clock::Wrong;
 pub use counters::{Counters, PerTransport};
 use driver::Driver;
 use fetch::Outcome;
-use flights::{Flight, Flights};
+use flights::{Flight, Flights, Flown, Joined};
 use refresh::{Behind, Refreshing};
 use stale::{CLIENT_WAIT, Known, Past};
 
@@ -65,7 +65,7 @@ pub struct Shared {
     reply: reply::Settings,
     cache_settings: ArcSwap<cache::Settings>,
     waiting: Arc<Waiting>,
-    flights: Arc<Flights<Arc<Stored>>>,
+    flights: Arc<Flights<Landed>>,
     /// Exchanges under way.
     fetches: Arc<Flights<Outcome>>,
     /// What the validator knows about zones.
@@ -218,6 +218,14 @@ impl Shared {
     }
 }
 
+/// What a flight brings back to all who wait for it.
+#[derive(Clone, Debug)]
+struct Landed {
+    stored: Arc<Stored>,
+    /// When it was found.
+    at: Now,
+}
+
 /// How things stood when a question was asked.
 struct Asked {
     /// The settings that answers are judged by.
@@ -286,15 +294,14 @@ impl<U: Exchange> Resolver<U> {
         ))
     }
 
-    /// Flies for everybody who asks the question of `query`. The flight is a task of its own: it
-    /// goes on for the others, and for the cache, when the client that started it leaves.
-    fn take_off(
+    /// Flies for everybody who asks the question of `query`.
+    fn fly(
         &self,
-        flight: Flight<Arc<Stored>>,
+        flight: Flight<Landed>,
         query: &Query<'_>,
         behind: Option<Behind>,
         now: Now,
-    ) {
+    ) -> impl Future<Output = Option<Landed>> + Send + use<U> {
         let shared = Arc::clone(&self.shared);
         let mut asked = Asked::now(&shared);
         let upstreams = self.upstreams.load_full();
@@ -305,13 +312,12 @@ impl<U: Exchange> Resolver<U> {
             asked.settings.clone()
         };
         let deadline = now.instant + upstreams.timeout();
-        let driver = Driver::new(&shared, upstreams, dnssec, deadline);
         let judges = !query.checking_disabled();
         let question = query.question();
-        let key: Box<[u8]> = Box::from(query.key());
-        tokio::spawn(async move {
+        let key = flight.key();
+        async move {
             let _behind = behind;
-            let mut driver = driver;
+            let mut driver = Driver::new(&shared, upstreams, dnssec, deadline);
             let mut found = driver.resolve(&question).await;
             // What was judged by settings that hold no longer is judged again, once.
             if judges && !shared.is_in_force(driver.dnssec.as_ref()) {
@@ -320,7 +326,8 @@ impl<U: Exchange> Resolver<U> {
                 driver.fetcher.forgotten = asked.forgotten;
                 found = driver.resolve(&question).await;
             }
-            let now_s = shared.now().uptime_s;
+            let now = shared.now();
+            let now_s = now.uptime_s;
             let settings = **shared.cache_settings.load();
             let packed = found.and_then(|found| {
                 fill::pack(&settings, &key, &question, found, now_s).ok_or_else(|| {
@@ -348,10 +355,24 @@ impl<U: Exchange> Resolver<U> {
             };
             // Nothing to land is impossible but for a key beyond all bounds; those who wait learn
             // it by the flight's end.
-            if let Some(stored) = stored {
-                flight.land(&Arc::new(stored));
-            }
-        });
+            let landed = Landed {
+                stored: Arc::new(stored?),
+                at: now,
+            };
+            flight.land(&landed);
+            Some(landed)
+        }
+    }
+
+    /// Flies while no client waits.
+    fn take_off(
+        &self,
+        flight: Flight<Landed>,
+        query: &Query<'_>,
+        behind: Option<Behind>,
+        now: Now,
+    ) {
+        tokio::spawn(self.fly(flight, query, behind, now));
     }
 
     /// What the cache has for `query`; a fresh entry is handed to `read`.
@@ -376,27 +397,28 @@ impl<U: Exchange> Resolver<U> {
         known.unwrap_or(Known::Nothing)
     }
 
-    async fn wait(&self, query: &Query<'_>, now: Now) -> Result<Arc<Stored>, Failure> {
-        let (flight, landed) = self
+    async fn wait(&self, query: &Query<'_>, now: Now) -> Result<Landed, Failure> {
+        let joined = self.shared.flights.join(query.key());
+        let flight = match joined.map_err(Failure::Overloaded)? {
+            Joined::Pilot(flight) => flight,
+            Joined::Passenger(landed) => return landed.await.map_err(|_| Failure::Internal),
+        };
+        // Another worker's flight may have landed since the cache was looked at.
+        let known = self
             .shared
-            .flights
-            .join(query.key())
-            .map_err(Failure::Overloaded)?;
-        if let Some(flight) = flight {
-            // Another worker's flight may have landed since the cache was looked at.
-            let known = self
-                .shared
-                .cache
-                .read(query.key(), |entry| {
-                    entry.is_fresh(now.uptime_s).then(|| entry.to_stored())
-                })
-                .flatten();
-            match known {
-                Some(stored) => flight.land(&Arc::new(stored)),
-                None => self.take_off(flight, query, None, now),
-            }
+            .cache
+            .read(query.key(), |entry| {
+                entry.is_fresh(now.uptime_s).then(|| entry.to_stored())
+            })
+            .flatten();
+        if let Some(stored) = known {
+            let stored = Arc::new(stored);
+            let landed = Landed { stored, at: now };
+            flight.land(&landed);
+            return Ok(landed);
         }
-        landed.await.map_err(|_| Failure::Internal)
+        let course = self.fly(flight, query, None, now);
+        Flown::new(course).await.ok_or(Failure::Internal)
     }
 }
 
@@ -486,7 +508,7 @@ impl<U: Exchange> Handler for Resolver<U> {
             Some(wait.as_mut().await)
         };
         let failed = match &in_time {
-            Some(Ok(stored)) => stored.entry().failure().is_some(),
+            Some(Ok(landed)) => landed.stored.entry().failure().is_some(),
             Some(Err(_)) | None => true,
         };
         if failed
@@ -500,11 +522,15 @@ impl<U: Exchange> Handler for Resolver<U> {
             None => wait.await,
         };
         drop(place);
-        let now = self.shared.now();
         let reply = &self.shared.reply;
         match landed {
-            Ok(stored) => reply::answer(reply, &query, &client, &stored.entry(), &now, out),
-            Err(failure) => reply::failure(reply, &query, &client, &failure, &now, out),
+            Ok(Landed { stored, at }) => {
+                reply::answer(reply, &query, &client, &stored.entry(), &at, out)
+            }
+            Err(failure) => {
+                let now = self.shared.now();
+                reply::failure(reply, &query, &client, &failure, &now, out)
+            }
         }
     }
 
