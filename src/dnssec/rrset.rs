@@ -196,3 +196,38 @@ fn group(records: &[Record]) -> Vec<RrSet> {
     }
     sets
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_sets_and_many_are_sorted_alike() {
+        let owner = |i: usize| Name::parse(&format!("n{i}.example")).unwrap();
+        let record = |i: usize, rtype, rdata: &[u8]| Record {
+            owner: owner(i),
+            rtype,
+            class: CLASS_IN,
+            ttl_s: 60,
+            rdata: Box::from(rdata),
+        };
+        // An RRSIG over A: head, signer (the root), signature.
+        let mut signature = vec![0; 20];
+        signature[1] = 1;
+        for count in [1, SETS_USUAL, SETS_USUAL + 1, 300] {
+            let mut records = Vec::new();
+            for turn in [1, 2, 1] {
+                records.extend((0..count).map(|i| record(i, rtype::A, &[192, 0, 2, turn])));
+            }
+            records.extend((0..count).map(|i| record(i, rtype::RRSIG, &signature)));
+            records.push(record(count, rtype::RRSIG, &signature));
+            let sets = group(&records);
+            assert_eq!(sets.len(), count);
+            for (i, set) in sets.iter().enumerate() {
+                assert_eq!((&set.owner, set.rtype), (&owner(i), rtype::A));
+                assert_eq!((set.records.len(), set.canonical_rdata().len()), (3, 2));
+                assert_eq!((set.signatures.len(), set.signature_records.len()), (1, 1));
+            }
+        }
+    }
+}

@@ -14,6 +14,8 @@ use super::HEADER_OCTETS;
 pub const NAME_MAX_OCTETS: usize = 255;
 /// The most octets of one label (RFC 1035, section 3.1).
 pub const LABEL_MAX_OCTETS: usize = 63;
+/// The most labels of a name, the root label not counted.
+const LABELS_MAX: usize = NAME_MAX_OCTETS / 2;
 /// The most compression pointers followed in one name. A name has at most 127 labels, and a
 /// sensible encoder needs one pointer; the bound keeps a message of chained pointers linear.
 const POINTER_HOPS_MAX: usize = 16;
@@ -281,9 +283,7 @@ impl Hash for Name {
 impl Ord for Name {
     /// Canonical order: label by label from the right, each as octets (RFC 4034, section 6.1).
     fn cmp(&self, other: &Self) -> Ordering {
-        let ours: Vec<&[u8]> = self.labels().collect();
-        let theirs: Vec<&[u8]> = other.labels().collect();
-        ours.iter().rev().cmp(theirs.iter().rev())
+        Rightmost::of(self).cmp(Rightmost::of(other))
     }
 }
 
@@ -319,6 +319,43 @@ impl fmt::Display for Name {
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// The labels of a name, rightmost first: without the root label.
+struct Rightmost<'a> {
+    wire: &'a [u8],
+    /// Where the labels not yet given out begin.
+    starts: [u8; LABELS_MAX],
+    left: usize,
+}
+
+impl<'a> Rightmost<'a> {
+    fn of(name: &'a Name) -> Self {
+        let mut starts = [0; LABELS_MAX];
+        let (mut at, mut left) = (0_u8, 0);
+        for (label, start) in name.labels().zip(&mut starts) {
+            *start = at;
+            // A name has at most 255 octets.
+            at = at.saturating_add(u8::try_from(label.len() + 1).unwrap_or(u8::MAX));
+            left += 1;
+        }
+        Self {
+            wire: name.as_wire(),
+            starts,
+            left,
+        }
+    }
+}
+
+impl<'a> Iterator for Rightmost<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.left = self.left.checked_sub(1)?;
+        let start = usize::from(*self.starts.get(self.left)?);
+        let len = usize::from(*self.wire.get(start)?);
+        self.wire.get(start + 1..=start + len)
     }
 }
 
@@ -411,6 +448,24 @@ mod tests {
 
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()
+    }
+
+    #[test]
+    fn names_of_every_length_behave_alike() {
+        let mut seen = std::collections::HashSet::new();
+        let mut longest = Name::root();
+        while let Ok(longer) = longest.child(b"A") {
+            assert_eq!(longer.as_wire().len(), longest.as_wire().len() + 2);
+            assert_eq!(longer, Name::from_wire(longer.as_wire()).unwrap());
+            assert_eq!(longer, name(&longer.to_string()));
+            assert_eq!(longer.parent().unwrap(), longest);
+            assert_eq!(longer.suffix(longest.label_count()), longest);
+            assert!(longer.is_within(&longest) && !longest.is_within(&longer));
+            assert!(longer > longest && seen.insert(longer.clone()));
+            longest = longer;
+        }
+        assert_eq!(longest.as_wire().len(), NAME_MAX_OCTETS);
+        assert_eq!(seen.len(), 127);
     }
 
     #[test]
