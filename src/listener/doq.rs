@@ -191,7 +191,7 @@ impl<H: Handler> Exchange<H> {
         }
         let mut reply = take_spare();
         let handler = &self.service.handler;
-        match try_framed(&**handler, query, &self.client, &mut reply) {
+        match try_framed(&**handler, &handler.now(), query, &self.client, &mut reply) {
             Attempt::Answered(_) => {}
             Attempt::Malformed => return self.violation(b"no query"),
             Attempt::Refused => return self.connection.close(EXCESSIVE_LOAD, b"refused"),

@@ -200,6 +200,7 @@ where
     /// Answers complete queries, at most `budget` of them. Whether there were any.
     fn answer(&mut self, budget: &mut usize) -> bool {
         let before = *budget;
+        let mut now = None;
         while *budget > 0 && self.has_room() {
             let rest = self.input.get(self.taken..).unwrap_or_default();
             let Some((prefix, rest)) = rest.split_first_chunk::<LENGTH_OCTETS>() else {
@@ -215,7 +216,8 @@ where
             };
             *budget -= 1;
             let handler = &self.handler;
-            match try_framed(&**handler, query, &self.client, &mut self.output) {
+            let now = now.get_or_insert_with(|| handler.now());
+            match try_framed(&**handler, now, query, &self.client, &mut self.output) {
                 Attempt::Answered(_) => {}
                 Attempt::Pending(pending) => {
                     let handler = Arc::clone(handler);

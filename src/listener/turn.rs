@@ -14,7 +14,10 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::HEADER_OCTETS;
-use crate::handler::{Answer, Attempt, Client, Handler};
+use crate::{
+    clock::Now,
+    handler::{Answer, Attempt, Client, Handler},
+};
 
 /// The most octets read from a connection at once: one full TLS record.
 const READ_MAX_OCTETS: usize = 16 * 1024;
@@ -97,13 +100,14 @@ pub(super) fn poll_plain<'a>(
 /// Lets the handler try, with room for the length in front of the reply.
 pub(super) fn try_framed<H: Handler>(
     handler: &H,
+    now: &Now,
     query: &[u8],
     client: &Client,
     out: &mut Vec<u8>,
 ) -> Attempt<H::Pending> {
     let start = out.len();
     out.extend_from_slice(&[0; LENGTH_OCTETS]);
-    let attempt = handler.try_answer(&handler.now(), query, client, out);
+    let attempt = handler.try_answer(now, query, client, out);
     if !matches!(attempt, Attempt::Answered(_)) || !write_length(out, start) {
         out.truncate(start);
     }
