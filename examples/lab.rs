@@ -4,7 +4,11 @@
 use std::{env, error::Error, fs, io::Write as _, path::Path, sync::mpsc, thread};
 
 use tokio::runtime::Builder;
-use truename::{app, config::Options, handler::Transport};
+use truename::{
+    app,
+    config::{Options, Surroundings},
+    handler::Transport,
+};
 
 #[path = "../tests/lab/mod.rs"]
 mod lab;
@@ -36,10 +40,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         ),
     )?;
     introduce(&directory, &config)?;
-    app::run(&Options {
+    let options = Options {
         config: Some(config),
         ..Options::default()
-    })?;
+    };
+    app::run(&options, &Surroundings::read())?;
     Ok(())
 }
 

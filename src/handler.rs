@@ -7,6 +7,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::clock::Now;
+
 /// The ways in which queries arrive and leave, listed once for code, logs and metric labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transport {
@@ -96,6 +98,10 @@ pub trait Handler: Send + Sync + 'static {
     /// handshake and takes nobody's place. Asked for each connection, not for each query.
     fn admits(&self, address: IpAddr) -> bool;
 
+    /// Reads the clocks, for all queries of one turn of the event loop: reading them for each would
+    /// cost more than the look into the cache.
+    fn now(&self) -> Now;
+
     /// Answers from memory, or says what else is needed. Never waits; does not allocate when it
     /// answers from the cache and `out` has room.
     ///
@@ -104,6 +110,7 @@ pub trait Handler: Send + Sync + 'static {
     /// collect several replies in one buffer. Nothing is appended unless `Answered` is returned.
     fn try_answer(
         &self,
+        now: &Now,
         query: &[u8],
         client: &Client,
         out: &mut Vec<u8>,

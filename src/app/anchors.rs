@@ -40,12 +40,12 @@ pub(super) struct AnchorKeeper {
 }
 
 impl AnchorKeeper {
-    /// Reads the state file, takes the anchors written down, and keeps the state from now on.
+    /// Reads the state file, takes the anchors written down, and makes the state directory. What
+    /// is new is on disk after the first [`Self::save`].
     pub(super) fn start(settings: &Settings, seeds: &Seeds) -> Self {
-        let mut started = Self::read(settings, seeds);
+        let started = Self::read(settings, seeds);
         // Failing to make the directory shows when the file is written.
         let _ = fs::create_dir_all(&settings.state_directory);
-        started.save();
         started
     }
 
@@ -190,7 +190,7 @@ impl AnchorKeeper {
     }
 
     /// Writes the state file; failing is said once for each reason.
-    fn save(&mut self) {
+    pub(super) fn save(&mut self) {
         self.shown.send_replace(show(&self.keeper));
         match store::save(&self.state_file, &self.keeper) {
             Ok(()) => self.complaint.end(),

@@ -13,8 +13,8 @@ use tracing_subscriber::{
 use crate::config::{Level, LogFormat, LogSettings};
 
 /// Lines that wait to be written. When whoever reads them stops reading, those beyond are lost and
-/// truename goes on.
-const WAITING_LINES_MAX: usize = 8_192;
+/// truename goes on. The queue has its memory from the start, 32 octets for each.
+const WAITING_LINES_MAX: usize = 1_024;
 
 /// What decides which events become lines.
 type Threshold = reload::Layer<LevelFilter, Registry>;

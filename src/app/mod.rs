@@ -140,18 +140,18 @@ pub(in crate::app) struct Parts {
 ///
 /// # Errors
 /// When it cannot start; afterwards only when a worker fails.
-pub fn run(options: &Options) -> Result<(), Error> {
+pub fn run(options: &Options, surroundings: &Surroundings) -> Result<(), Error> {
     // Before there is a second thread.
     let inherited = systemd::inherited().map_err(Error::Inherited)?;
     let started = crate::clock::instant();
-    let surroundings = Surroundings::read();
-    let mut settings = config::load(options, &surroundings)?;
+    let mut settings = config::load(options, surroundings)?;
     inherited.override_addresses(&mut settings.listen);
     let log = Log::start(settings.log);
 
     // What can be wrong is found out before anything runs, so that each mistake is one line.
-    let asked = Upstreams::new(&settings.upstream)?;
     let seeds = Seeds::read(&settings)?;
+    let clock = Arc::new(ClockKeeper::start(&settings.state_directory));
+    let asked = Upstreams::new_under(&settings.upstream, clock.gate())?;
     let count = thread::available_parallelism()
         .map_or(1, NonZeroUsize::get)
         .min(WORKERS_MAX);
@@ -160,8 +160,6 @@ pub fn run(options: &Options) -> Result<(), Error> {
         workers: count,
     };
     let share = descriptors.share(&settings);
-    let clock = Arc::new(ClockKeeper::start(&settings.state_directory));
-    let asked = asked.under(clock.gate())?;
     let asked = Arc::new(asked.with_udp_sockets_max(share.udp_sockets_max));
     let places = settings.listen.places();
     let mut bound = Bound::new(count);
@@ -179,7 +177,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     } else {
         (None, None)
     };
-    let anchors = AnchorKeeper::start(&settings, &seeds);
+    let mut anchors = AnchorKeeper::start(&settings, &seeds);
     // The anchors' keeper made the state directory, in which it is.
     let control_socket = control::bind(&settings)?;
     let dnssec_line = if settings.dnssec.validate {
@@ -228,6 +226,8 @@ pub fn run(options: &Options) -> Result<(), Error> {
     };
     let (probe, probed) = oneshot::channel();
     let workers = Workers::start(count, &bound, parts.clone(), probe)?;
+    // Here, so that no client waits for the disk.
+    anchors.save();
     let written_down = anchors.settings();
     let (clock_changed, clock_changes) = watch::channel(clock.gate().is_cold());
     // The tasks beside the workers: one call each.

@@ -35,7 +35,7 @@ impl Seen {
             upstreams.network_changed();
         } else if self.sleeps != before.sleeps {
             // They may have noticed already.
-            upstreams.look_for_sleep();
+            upstreams.look_for_sleep(clock::instant());
         }
     }
 }
@@ -43,7 +43,7 @@ impl Seen {
 /// Watches for as long as the process lives.
 pub(super) async fn watch(seen: watch::Sender<Seen>) {
     let mut changes = Changes::open().inspect_err(unavailable).ok();
-    let sleeps = SleepWatch::new(clock::asleep());
+    let sleeps = SleepWatch::new(clock::asleep(clock::instant()));
     let mut look = interval(LOOK_FOR_SLEEP);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -60,7 +60,7 @@ pub(super) async fn watch(seen: watch::Sender<Seen>) {
                 }
             },
             _ = look.tick() => {
-                if let Some(slept) = sleeps.slept(clock::asleep()) {
+                if let Some(slept) = sleeps.slept(clock::asleep(clock::instant())) {
                     info!(slept_s = slept.as_secs(), "woke from sleep; connecting anew");
                     seen.send_modify(|seen| seen.sleeps = seen.sleeps.wrapping_add(1));
                 }

@@ -52,7 +52,7 @@ impl Running<'_> {
     /// error says why; both are also in the log.
     pub(super) fn reload(&mut self) -> Result<String, String> {
         systemd::reloading();
-        let prepared = config::load(self.options, &self.surroundings)
+        let prepared = config::load(self.options, self.surroundings)
             .map_err(Error::from)
             .and_then(|settings| self.prepare(settings));
         let outcome = match prepared {

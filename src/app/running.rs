@@ -37,7 +37,7 @@ const CERTIFICATE_LOOK: Duration = Duration::from_secs(60);
 /// What the main thread holds while the workers work.
 pub(super) struct Running<'a> {
     pub(super) options: &'a Options,
-    pub(super) surroundings: Surroundings,
+    pub(super) surroundings: &'a Surroundings,
     pub(super) log: Log,
     /// The settings in force; tells those who follow them.
     pub(super) settings: watch::Sender<Arc<Settings>>,

@@ -163,8 +163,8 @@ fn dispatch(
     out: &mut dyn Write,
 ) -> Result<ExitStatus, CommandError> {
     match arguments.command {
-        None => serve(arguments.run),
-        Some(Command::Run(run)) => serve(run),
+        None => serve(arguments.run, surroundings),
+        Some(Command::Run(run)) => serve(run, surroundings),
         Some(Command::Check(check)) => check::run(check, surroundings, out),
         Some(Command::Query(query)) => query::run(&query, surroundings, out),
         Some(Command::Cert(Cert::Show(show))) => cert::show(show, surroundings, out),
@@ -176,8 +176,8 @@ fn dispatch(
     }
 }
 
-fn serve(run: arguments::Run) -> Result<ExitStatus, CommandError> {
-    app::run(&run.into())?;
+fn serve(run: arguments::Run, surroundings: &Surroundings) -> Result<ExitStatus, CommandError> {
+    app::run(&run.into(), surroundings)?;
     Ok(ExitStatus::Success)
 }
 

@@ -14,7 +14,10 @@ pub use gate::{Gate, Status};
 pub use trust::{Cause, Change, STEP_S, Signed, State, TOLERANCE_S, Trust};
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -104,14 +107,20 @@ fn uptime_s() -> u32 {
     UPTIME_AT_BOOT_S.saturating_add(u32::try_from(since_boot).unwrap_or(0))
 }
 
-/// How long the machine has slept since it booted: by how much the clock that counts sleep is
-/// ahead of the one that does not. Constant while the machine is awake.
+/// How long the machine has slept by `now`, since this was first asked for: by how much the clock
+/// that counts sleep went ahead of the one that does not. Constant while the machine is awake.
 #[must_use]
-pub fn asleep() -> Duration {
-    let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
-    // A pause between the two readings looks like sleep; see [`SLEEP_MIN`].
-    let awake = read(ClockId::Monotonic);
-    read(ClockId::Boottime).saturating_sub(awake)
+pub fn asleep(now: Instant) -> Duration {
+    static FIRST: LazyLock<(Instant, Duration)> = LazyLock::new(|| (instant(), since_boot()));
+    let (began, booted) = *FIRST;
+    // A pause between two readings looks like sleep; see [`SLEEP_MIN`].
+    let awake = now.saturating_duration_since(began);
+    since_boot().saturating_sub(booted).saturating_sub(awake)
+}
+
+/// Sleep included.
+fn since_boot() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }
 
 /// Shorter sleeps are none: connections outlive them, and two clocks are never read at once.

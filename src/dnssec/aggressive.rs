@@ -12,8 +12,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use ahash::RandomState;
+
 use crate::{
     clock::Now,
+    entropy,
     wire::{CLASS_IN, Name, Question, Record, rcode, rtype},
 };
 
@@ -56,9 +59,9 @@ pub struct Denied {
 }
 
 /// The proved gaps of all zones. One writer, the driver of validations.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Gaps {
-    zones: HashMap<Name, ZoneGaps>,
+    zones: HashMap<Name, ZoneGaps, RandomState>,
     count: usize,
 }
 
@@ -76,6 +79,15 @@ struct Stored {
     records: Vec<Record>,
     /// Uptime in seconds at which it is forgotten.
     expires_s: u32,
+}
+
+impl Default for Gaps {
+    fn default() -> Self {
+        Self {
+            zones: HashMap::with_hasher(entropy::hasher()),
+            count: 0,
+        }
+    }
 }
 
 impl Gaps {
@@ -151,7 +163,7 @@ impl Gaps {
     #[must_use]
     pub fn deny(&self, question: &Question, settings: &Settings, now: &Now) -> Option<Denied> {
         let name = &question.name;
-        if question.qclass != CLASS_IN || is_meta(question.qtype) {
+        if self.is_empty() || question.qclass != CLASS_IN || is_meta(question.qtype) {
             return None;
         }
         if settings.negative_above(name, now.unix_s).is_some() || settings.is_private(name) {

@@ -5,10 +5,12 @@ use std::{collections::HashSet, sync::Arc};
 use crate::wire::{Name, Question, Record, rcode, rtype};
 
 use super::{
+    canonical,
     denial::Denial,
     keys::{KeyCache, ZoneKeys},
     limits,
     machine::{Judged, Section, Validation},
+    rdata::Rrsig,
     rrset::{RrSet, Sections},
     signature::Validated,
     trust::{Gathered, Trust},
@@ -318,25 +320,28 @@ pub(super) fn push_set(out: &mut Vec<Record>, set: &RrSet, validated: &Validated
         .wildcard
         .as_ref()
         .map_or_else(|| set.owner_labels(), Name::label_count);
-    let mut seen = HashSet::new();
-    for record in &set.records {
-        let canonical = super::canonical::rdata(record.rtype, &record.rdata);
-        if seen.insert(canonical) {
-            out.push(Record {
-                ttl_s,
-                ..record.clone()
-            });
+    let mut push = |record: &Record| {
+        out.push(Record {
+            ttl_s,
+            ..record.clone()
+        });
+    };
+    if set.canonical_rdata().len() == set.records.len() {
+        set.records.iter().for_each(&mut push);
+    } else {
+        let mut seen = HashSet::new();
+        for record in &set.records {
+            if seen.insert(canonical::rdata(record.rtype, &record.rdata)) {
+                push(record);
+            }
         }
     }
     for record in &set.signature_records {
-        let Some(signature) = super::rdata::Rrsig::parse(&record.rdata) else {
-            continue;
-        };
-        if signature.signer == *zone && usize::from(signature.labels) == labels {
-            out.push(Record {
-                ttl_s,
-                ..record.clone()
-            });
+        if let Some((its_labels, signer)) = Rrsig::labels_and_signer(&record.rdata)
+            && signer == *zone
+            && usize::from(its_labels) == labels
+        {
+            push(record);
         }
     }
 }

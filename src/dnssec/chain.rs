@@ -66,11 +66,12 @@ impl Validation {
         }
         // A cut is found from names above it only, so this cannot happen; should it all the same,
         // a bogus verdict is better than a stack that overflows.
-        if !self.visiting.insert(name.clone()) {
+        if self.visiting.contains(name) {
             return Some(Cut::Not(Reason::new(Why::OverBudget, name, rtype::DS)));
         }
+        self.visiting.push(name.clone());
         let cut = self.find_cut(keys, name, absence_counts);
-        self.visiting.remove(name);
+        self.visiting.pop();
         let cut = cut?;
         self.cuts.insert(name.clone(), cut.clone());
         Some(cut)

@@ -3,8 +3,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use ahash::RandomState;
+
 use crate::{
     clock::Now,
+    entropy,
     wire::{Name, rtype},
 };
 
@@ -292,9 +295,9 @@ pub const ABSENCE_TTL_MAX_S: u32 = 3600;
 
 /// What is known about zones. Filled only with what [`super::Validation`] learned; one writer, the
 /// driver of validations.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct KeyCache {
-    zones: HashMap<Name, Known>,
+    zones: HashMap<Name, Known, RandomState>,
 }
 
 #[derive(Debug)]
@@ -309,6 +312,14 @@ struct Known {
     unsigned_children: u16,
     /// Somebody sees to it that it is learnt anew before it is forgotten.
     claimed: bool,
+}
+
+impl Default for KeyCache {
+    fn default() -> Self {
+        Self {
+            zones: HashMap::with_hasher(entropy::hasher()),
+        }
+    }
 }
 
 impl KeyCache {

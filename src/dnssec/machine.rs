@@ -5,8 +5,11 @@ use std::{
     sync::Arc,
 };
 
+use ahash::RandomState;
+
 use crate::{
     clock::Now,
+    entropy,
     wire::{CLASS_IN, Name, Question, Record, Response, rcode, rtype},
 };
 
@@ -102,14 +105,14 @@ pub struct Validation {
     pub(super) settings: Arc<Settings>,
     pub(super) now: Now,
     pub(super) when: When,
-    pub(super) fetched: HashMap<Question, Fetched>,
-    pub(super) cuts: HashMap<Name, Cut>,
-    pub(super) verified: HashMap<SetId, Result<Validated, Reason>>,
+    pub(super) fetched: HashMap<Question, Fetched, RandomState>,
+    pub(super) cuts: HashMap<Name, Cut, RandomState>,
+    pub(super) verified: HashMap<SetId, Result<Validated, Reason>, RandomState>,
     pub(super) learned: Vec<Learned>,
     pub(super) proven: Vec<Proven>,
     /// The names whose cut is being found, from the one asked for upwards.
-    pub(super) visiting: HashSet<Name>,
-    pub(super) asked: HashSet<Question>,
+    pub(super) visiting: Vec<Name>,
+    pub(super) asked: HashSet<Question, RandomState>,
     pub(super) needs: Vec<Question>,
     pub(super) budget: Budget,
     /// What is known of this zone does not count.
@@ -132,18 +135,21 @@ impl Validation {
         } else {
             Fetched::Got(Arc::new(Sections::new(response)))
         };
+        let hasher = entropy::hasher();
+        let mut fetched = HashMap::with_hasher(hasher.clone());
+        fetched.insert(question.clone(), sections);
         Self {
-            fetched: HashMap::from([(question.clone(), sections)]),
+            fetched,
             question,
             settings,
             now,
             when,
-            cuts: HashMap::new(),
-            verified: HashMap::new(),
+            cuts: HashMap::with_hasher(hasher.clone()),
+            verified: HashMap::with_hasher(hasher.clone()),
             learned: Vec::new(),
             proven: Vec::new(),
-            visiting: HashSet::new(),
-            asked: HashSet::new(),
+            visiting: Vec::new(),
+            asked: HashSet::with_hasher(hasher),
             needs: Vec::new(),
             budget: Budget::new(),
             renewed: None,

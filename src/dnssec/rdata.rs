@@ -147,10 +147,18 @@ impl Rrsig {
         })
     }
 
-    /// The octets in front of the signature, signer in lower case: they are signed too
+    /// The labels field and the signer of an RRSIG's RDATA.
+    pub(super) fn labels_and_signer(rdata: &[u8]) -> Option<(u8, Name)> {
+        let mut cursor = Cursor(rdata);
+        cursor.take(3)?;
+        let labels = cursor.u8()?;
+        cursor.take(14)?;
+        Some((labels, cursor.name()?))
+    }
+
+    /// Appends the octets in front of the signature, signer in lower case: they are signed too
     /// (RFC 4034, section 3.1.8.1).
-    pub(super) fn signed_head(&self) -> Vec<u8> {
-        let mut head = Vec::with_capacity(18 + self.signer.as_wire().len());
+    pub(super) fn signed_head(&self, head: &mut Vec<u8>) {
         head.extend_from_slice(&self.type_covered.to_be_bytes());
         head.push(self.algorithm);
         head.push(self.labels);
@@ -159,7 +167,6 @@ impl Rrsig {
         head.extend_from_slice(&self.inception.to_be_bytes());
         head.extend_from_slice(&self.key_tag.to_be_bytes());
         head.extend_from_slice(self.signer.as_wire());
-        head
     }
 }
 

@@ -1,5 +1,7 @@
 //! RRsets: the records of one message section, sorted into sets with their signatures.
 
+use std::collections::HashMap;
+
 use crate::wire::{CLASS_IN, Name, Record, Response, rtype};
 
 use super::{canonical, rdata::Rrsig};
@@ -128,20 +130,48 @@ pub(super) fn find<'a>(sets: &'a [RrSet], owner: &Name, rtype: u16) -> Option<&'
         .find(|set| set.rtype == rtype && set.owner == *owner)
 }
 
+/// Sets of a section that are found by comparing; honest sections have no more.
+const SETS_USUAL: usize = 8;
+
+/// Which sets of a section there are, and where.
+#[derive(Default)]
+struct Places {
+    sets: Vec<RrSet>,
+    /// Those behind the first [`SETS_USUAL`]: a section has at most a thousand records, but a
+    /// thousand sets must not be a million comparisons.
+    more: HashMap<(Name, u16), usize>,
+}
+
+impl Places {
+    fn find(&self, owner: &Name, rtype: u16) -> Option<usize> {
+        let mut first = self.sets.iter().take(SETS_USUAL);
+        let usual = first.position(|set| set.rtype == rtype && set.owner == *owner);
+        if usual.is_some() || self.more.is_empty() {
+            return usual;
+        }
+        self.more.get(&(owner.clone(), rtype)).copied()
+    }
+
+    fn add(&mut self, owner: &Name, rtype: u16) -> usize {
+        let place = self.sets.len();
+        self.sets.push(RrSet::new(owner.clone(), rtype));
+        if place >= SETS_USUAL {
+            self.more.insert((owner.clone(), rtype), place);
+        }
+        place
+    }
+}
+
 /// Sorts records into sets, in the order in which the sets first appear. Records of other classes
 /// and signatures that cover nothing are left out.
 fn group(records: &[Record]) -> Vec<RrSet> {
-    use std::collections::HashMap;
-    let mut sets: Vec<RrSet> = Vec::new();
-    let mut places: HashMap<(Name, u16), usize> = HashMap::new();
+    let mut places = Places::default();
     let in_class = || records.iter().filter(|record| record.class == CLASS_IN);
     for record in in_class().filter(|record| record.rtype != rtype::RRSIG) {
-        let key = (record.owner.clone(), record.rtype);
-        let place = *places.entry(key).or_insert_with(|| {
-            sets.push(RrSet::new(record.owner.clone(), record.rtype));
-            sets.len() - 1
-        });
-        if let Some(set) = sets.get_mut(place) {
+        let place = places
+            .find(&record.owner, record.rtype)
+            .unwrap_or_else(|| places.add(&record.owner, record.rtype));
+        if let Some(set) = places.sets.get_mut(place) {
             set.canonical
                 .push(canonical::rdata(record.rtype, &record.rdata));
             set.records.push(record.clone());
@@ -151,12 +181,13 @@ fn group(records: &[Record]) -> Vec<RrSet> {
         let Some(signature) = Rrsig::parse(&record.rdata) else {
             continue;
         };
-        let key = (record.owner.clone(), signature.type_covered);
-        if let Some(set) = places.get(&key).and_then(|place| sets.get_mut(*place)) {
+        let place = places.find(&record.owner, signature.type_covered);
+        if let Some(set) = place.and_then(|place| places.sets.get_mut(place)) {
             set.signatures.push(signature);
             set.signature_records.push(record.clone());
         }
     }
+    let mut sets = places.sets;
     for set in &mut sets {
         set.canonical.sort_unstable();
         set.canonical.dedup();
@@ -164,4 +195,39 @@ fn group(records: &[Record]) -> Vec<RrSet> {
         set.signatures.dedup();
     }
     sets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_sets_and_many_are_sorted_alike() {
+        let owner = |i: usize| Name::parse(&format!("n{i}.example")).unwrap();
+        let record = |i: usize, rtype, rdata: &[u8]| Record {
+            owner: owner(i),
+            rtype,
+            class: CLASS_IN,
+            ttl_s: 60,
+            rdata: Box::from(rdata),
+        };
+        // An RRSIG over A: head, signer (the root), signature.
+        let mut signature = vec![0; 20];
+        signature[1] = 1;
+        for count in [1, SETS_USUAL, SETS_USUAL + 1, 300] {
+            let mut records = Vec::new();
+            for turn in [1, 2, 1] {
+                records.extend((0..count).map(|i| record(i, rtype::A, &[192, 0, 2, turn])));
+            }
+            records.extend((0..count).map(|i| record(i, rtype::RRSIG, &signature)));
+            records.push(record(count, rtype::RRSIG, &signature));
+            let sets = group(&records);
+            assert_eq!(sets.len(), count);
+            for (i, set) in sets.iter().enumerate() {
+                assert_eq!((&set.owner, set.rtype), (&owner(i), rtype::A));
+                assert_eq!((set.records.len(), set.canonical_rdata().len()), (3, 2));
+                assert_eq!((set.signatures.len(), set.signature_records.len()), (1, 1));
+            }
+        }
+    }
 }

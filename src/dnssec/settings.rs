@@ -54,14 +54,13 @@ impl Settings {
 
     /// The closest ancestor of `name`, or `name`, that has an anchor.
     pub(super) fn anchor_above(&self, name: &Name) -> Option<Name> {
-        let mut at = Some(name.clone());
-        while let Some(zone) = at {
-            if self.anchors.get(&zone).is_some_and(|set| !set.is_empty()) {
-                return Some(zone);
-            }
-            at = zone.parent();
-        }
-        None
+        // They are few, most often the root's alone: less work than looking each ancestor up.
+        self.anchors
+            .iter()
+            .filter(|(zone, set)| !set.is_empty() && name.is_within(zone))
+            .map(|(zone, _)| zone)
+            .max_by_key(|zone| zone.as_wire().len())
+            .cloned()
     }
 
     /// Whether a private zone is at or above `name`.

@@ -13,6 +13,9 @@ use super::{
     verdict::{Reason, Why},
 };
 
+/// Room for what most signatures sign.
+const SIGNED_OCTETS_USUAL: usize = 512;
+
 /// When a validation happens, and with which tolerance.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct When {
@@ -56,7 +59,7 @@ pub(super) fn verify(
         }
     };
     let mut failures = 0;
-    let mut message = Vec::new();
+    let mut message = Vec::with_capacity(SIGNED_OCTETS_USUAL);
     for signature in &set.signatures {
         if let Err(why) = fits(signature, set, zone, when) {
             note(why, signature.key_tag);
@@ -75,7 +78,7 @@ pub(super) fn verify(
             }
             let owner = signed_owner(signature, set);
             message.clear();
-            message.extend_from_slice(&signature.signed_head());
+            signature.signed_head(&mut message);
             canonical::signed_records(set, &owner, signature.original_ttl_s, &mut message);
             if public.verifies(&message, &signature.signature) {
                 return Ok(validated(signature, set, when));

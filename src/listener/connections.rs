@@ -7,12 +7,13 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use tokio::sync::Notify;
 
 use super::Settings;
-use crate::{clock::Now, handler::Transport};
+use crate::{clock, handler::Transport};
 
 /// All connections of all workers. When there is no room for another one, the connection that has
 /// been idle longest makes room, of the same client if the client has too many; a newcomer is
@@ -24,6 +25,7 @@ pub struct Connections {
     open: [AtomicUsize; Transport::ALL.len()],
     evicted: AtomicUsize,
     refused: AtomicUsize,
+    since: Instant,
     table: Mutex<Table>,
 }
 
@@ -39,8 +41,8 @@ struct Entry {
     client: IpAddr,
     transport: Transport,
     busy: AtomicBool,
-    /// When it last did something, in seconds of uptime: coarse, but the longest idle are minutes
-    /// apart from the freshest, and ties go to the older id.
+    /// When it last did something, in seconds since [`Connections::since`]: coarse, but the longest
+    /// idle are minutes apart from the freshest, and ties go to the older id.
     active_s: AtomicU32,
     evict: Notify,
 }
@@ -53,6 +55,7 @@ impl Connections {
             open: Default::default(),
             evicted: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
+            since: clock::instant(),
             table: Mutex::default(),
         })
     }
@@ -108,7 +111,7 @@ impl Connections {
             client,
             transport,
             busy: AtomicBool::new(false),
-            active_s: AtomicU32::new(Now::read().uptime_s),
+            active_s: AtomicU32::new(self.age_s(clock::instant())),
             evict: Notify::new(),
         });
         let id = table.next_id;
@@ -143,6 +146,11 @@ impl Connections {
             entry.evict.notify_one();
         }
         evicted.is_some()
+    }
+
+    fn age_s(&self, now: Instant) -> u32 {
+        let age = now.saturating_duration_since(self.since);
+        u32::try_from(age.as_secs()).unwrap_or(u32::MAX)
     }
 
     fn count(&self, transport: Transport) -> &AtomicUsize {
@@ -191,11 +199,13 @@ pub(super) struct Admission {
 
 impl Admission {
     /// Says that the connection did something just now, and whether it still waits for answers.
-    pub(super) fn note(&self, busy: bool) {
+    /// Returns the time.
+    pub(super) fn note(&self, busy: bool) -> Instant {
+        let now = clock::instant();
+        let age_s = self.connections.age_s(now);
         self.entry.busy.store(busy, Ordering::Relaxed);
-        self.entry
-            .active_s
-            .store(Now::read().uptime_s, Ordering::Relaxed);
+        self.entry.active_s.store(age_s, Ordering::Relaxed);
+        now
     }
 
     /// Ends when the connection has to make room for another.

@@ -158,7 +158,10 @@ impl Endpoint {
     /// (RFC 8484, section 5.1).
     pub(super) fn reply(&self, answer: Answer, octets: usize) -> Response<()> {
         let mut response = self.head(StatusCode::OK, MEDIA_TYPE, octets);
-        if let Ok(max_age) = HeaderValue::try_from(format!("max-age={}", answer.ttl_s)) {
+        if let Ok(mut max_age) = HeaderValue::try_from(format!("max-age={}", answer.ttl_s)) {
+            // No secret, but what HTTP/2 shall not remember: each TTL would have its entry in the
+            // tables of both sides, and h2 compares a value with all it remembers of that name.
+            max_age.set_sensitive(true);
             response.headers_mut().insert(CACHE_CONTROL, max_age);
         }
         response
@@ -271,6 +274,7 @@ mod tests {
         let endpoint = Endpoint::new(path("/dns-query"), Some(8443));
         let reply = endpoint.reply(Answer { ttl_s: 60 }, 100);
         assert_eq!(reply.headers()[CACHE_CONTROL], "max-age=60");
+        assert!(reply.headers()[CACHE_CONTROL].is_sensitive());
         assert_eq!(reply.headers()[CONTENT_LENGTH], "100");
         assert_eq!(reply.headers()[ALT_SVC], "h3=\":8443\"; ma=86400");
         let rejection = Endpoint::new(path("/"), None).rejection(Rejection::MethodNotAllowed);

@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -100,7 +100,7 @@ pub(super) fn try_query<H: Handler>(
     endpoint: &Endpoint,
 ) -> Outcome<H::Pending> {
     let mut message = take_spare();
-    let outcome = match handler.try_answer(query, client, &mut message) {
+    let outcome = match handler.try_answer(&handler.now(), query, client, &mut message) {
         Attempt::Answered(answer) => {
             let head = endpoint.reply(answer, message.len());
             Outcome::Reply((head, Bytes::copy_from_slice(&message)))
@@ -212,13 +212,11 @@ impl<H: Handler> Session<'_, H> {
                     if !open {
                         return;
                     }
-                    changed = clock::instant();
-                    self.admission.note(!tasks.is_empty());
+                    changed = self.admission.note(!tasks.is_empty());
                 }
                 Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
                     tally.note(ended);
-                    changed = clock::instant();
-                    self.admission.note(!tasks.is_empty());
+                    changed = self.admission.note(!tasks.is_empty());
                 }
                 () = &mut stopping, if !leaving => {
                     leaving = true;
@@ -249,7 +247,7 @@ impl<H: Handler> Session<'_, H> {
         mut respond: SendResponse<Bytes>,
         tasks: &mut Tasks,
     ) -> Fate {
-        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut context = Context::from_waker(Waker::noop());
         if respond.poll_reset(&mut context).is_ready() {
             return Fate::Withdrawn;
         }
@@ -431,6 +429,9 @@ async fn discard_http1(body: &mut Incoming) {
 /// Takes every request that has arrived. Ready with whether the connection is still open; only
 /// then are there more to come. Answering after taking is what puts all answers in one write,
 /// since each look for another request also flushes.
+///
+/// Once there is a request nobody need be woken, because this is called again before the task
+/// waits. h2 must not know the task then: each answer would wake it for a turn of its own.
 fn poll_batch<IO>(
     connection: &mut Connection<IO, Bytes>,
     context: &mut Context<'_>,
@@ -439,7 +440,13 @@ fn poll_batch<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut nobody = Context::from_waker(Waker::noop());
     loop {
+        let context = if batch.is_empty() {
+            &mut *context
+        } else {
+            &mut nobody
+        };
         match connection.poll_accept(context) {
             Poll::Ready(Some(Ok(request))) => {
                 batch.push(request);

@@ -21,7 +21,7 @@ use crate::handler::{Client, Handler, Transport};
 
 /// Handshakes under way on one worker from which on a newcomer must first show, by a Retry round
 /// trip, that it can receive at the address it claims. Below it nobody pays for that proof.
-const UNPROVEN_MAX: usize = 64;
+pub(super) const UNPROVEN_MAX: usize = 64;
 
 /// Handshakes under way on one worker over which newcomers are refused.
 const HANDSHAKES_MAX: usize = 512;
@@ -41,6 +41,9 @@ pub(super) async fn listen<H: Handler>(
     service: Service<H>,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    // An endpoint takes the system longer to make than all the rest: queries that wait at the other
+    // listeners come first.
+    tokio::task::yield_now().await;
     let config = service.shared.encrypted().map(|encrypted| match transport {
         Transport::Quic => encrypted.doq.clone(),
         _ => encrypted.doh3.clone(),

@@ -12,18 +12,23 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 use tokio_rustls::server::TlsStream;
+
+use super::turn::poll_plain;
 
 /// A TLS stream on which HTTP/2 frames are written.
 #[derive(Debug)]
-pub(super) struct Records<IO> {
-    tls: Box<TlsStream<IO>>,
+pub(super) struct Records {
+    tls: Box<TlsStream<TcpStream>>,
     frames: Frames,
 }
 
-impl<IO> Records<IO> {
-    pub(super) fn new(tls: Box<TlsStream<IO>>) -> Self {
+impl Records {
+    pub(super) fn new(tls: Box<TlsStream<TcpStream>>) -> Self {
         Self {
             tls,
             frames: Frames::default(),
@@ -48,17 +53,21 @@ impl<IO> Records<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Records<IO> {
+impl AsyncRead for Records {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tls).poll_read(context, buffer)
+        let octets = ready!(poll_plain(&mut self.tls, context))?;
+        let taken = octets.len().min(buffer.remaining());
+        buffer.put_slice(octets.get(..taken).unwrap_or_default());
+        Pin::new(&mut self.tls).consume(taken);
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Records<IO> {
+impl AsyncWrite for Records {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

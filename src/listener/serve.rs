@@ -25,7 +25,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     Connections, ListenerSockets, Place, Settings, connections::Admission, doh::Endpoint, https,
-    quic, records::Records, stream, udp,
+    quic, records::Records, stream, turn::Source, udp,
 };
 use crate::{
     handler::{Client, Handler, Transport},
@@ -358,6 +358,7 @@ impl<H: Handler> Connection<H> {
         // Answers are written whole, so waiting for more to put beside them only delays them.
         let _ = tcp.set_nodelay(true);
         tokio::select! {
+            biased;
             () = self.speak(tcp) => {}
             () = self.admission.evicted() => {
                 tracing::debug!(transport = self.client.transport.label(), "closed to make room for another connection");
@@ -409,7 +410,7 @@ impl<H: Handler> Connection<H> {
 
     async fn converse<IO>(&self, io: IO)
     where
-        IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+        IO: Source,
     {
         let stop = self.stop.clone();
         stream::converse(io, self.client, &self.service, &self.admission, stop).await;

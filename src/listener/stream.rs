@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::AsyncWriteExt,
     sync::watch,
     task::{JoinSet, yield_now},
     time::{Sleep, sleep_until, timeout},
@@ -24,7 +24,7 @@ use super::{
     HEADER_OCTETS, Patience, QUERY_MAX_OCTETS,
     connections::Admission,
     serve::{DRAIN_MAX, Service, note_end, stopped},
-    turn::{LENGTH_OCTETS, finish_framed, give_spare, poll_read_into, take_spare, try_framed},
+    turn::{LENGTH_OCTETS, Source, finish_framed, give_spare, take_spare, try_framed},
 };
 use crate::{
     clock,
@@ -37,6 +37,10 @@ const QUERIES_PER_TURN: usize = 32;
 /// Replies that wait to be written, octets; over it no more queries are read from a client that
 /// does not read its answers. One turn's replies may exceed it once.
 const OUTPUT_MAX_OCTETS: usize = 128 * 1024;
+
+/// The largest buffer that a connection keeps while nothing is in it, octets: room for the one query
+/// that most clients send at a time.
+const INPUT_KEPT_OCTETS: usize = 256;
 
 /// How long a new connection may stay silent. Clients connect because they have a question.
 const FIRST_QUERY: Duration = Duration::from_secs(10);
@@ -52,7 +56,7 @@ pub(super) async fn converse<IO, H>(
     admission: &Admission,
     stop: watch::Receiver<bool>,
 ) where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: Source,
     H: Handler,
 {
     let now = clock::instant();
@@ -142,7 +146,7 @@ struct Conversation<'a, IO, H: Handler> {
 
 impl<IO, H> Conversation<'_, IO, H>
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: Source,
     H: Handler,
 {
     /// One turn.
@@ -162,7 +166,7 @@ where
             if budget == 0 || !self.has_room() || !self.reads {
                 break;
             }
-            match poll_read_into(&mut self.io, context, &mut self.input) {
+            match self.io.poll_take(context, &mut self.input) {
                 Poll::Ready(Ok(0)) => self.reads = false,
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Lost),
@@ -178,9 +182,8 @@ where
             Poll::Pending => {}
         }
         if progress {
-            self.changed = clock::instant();
-            self.admission
-                .note(!self.pending.is_empty() || self.unwritten());
+            let busy = !self.pending.is_empty() || self.unwritten();
+            self.changed = self.admission.note(busy);
         }
         self.release();
         self.note_waits();
@@ -227,6 +230,10 @@ where
             self.answered_one = true;
             self.taken += LENGTH_OCTETS + length;
         }
+        if self.taken >= self.input.len() {
+            self.input.clear();
+            self.taken = 0;
+        }
         before != *budget
     }
 
@@ -271,12 +278,11 @@ where
 
     /// Forgets what is done with, and lets go of the buffers when nothing is left in them.
     fn release(&mut self) {
-        if self.taken >= self.input.len() {
-            self.input = Vec::new();
-        } else {
-            self.input.drain(..self.taken);
-        }
+        self.input.drain(..self.taken);
         self.taken = 0;
+        if self.input.is_empty() && self.input.capacity() > INPUT_KEPT_OCTETS {
+            self.input = Vec::new();
+        }
         if self.backlog() == 0 {
             give_spare(std::mem::take(&mut self.output));
             self.forget_written();

@@ -7,7 +7,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::{
+    io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::server::TlsStream;
 
 use super::HEADER_OCTETS;
 use crate::handler::{Answer, Attempt, Client, Handler};
@@ -40,19 +44,54 @@ pub(super) fn give_spare(mut buffer: Vec<u8>) {
     }
 }
 
-/// Reads what is there, at most [`READ_MAX_OCTETS`], through a buffer of the worker, so that idle
-/// connections hold none. 0 is the end.
-pub(super) fn poll_read_into<IO: AsyncRead + Unpin>(
-    io: &mut IO,
+/// A client's stream, from which idle connections need no buffer to read.
+pub(super) trait Source: AsyncRead + AsyncWrite + Unpin {
+    /// Adds what is there to `out`, at most [`READ_MAX_OCTETS`], through a buffer of the worker. 0
+    /// is the end.
+    fn poll_take(
+        &mut self,
+        context: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
+        READ.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(self).poll_read(context, &mut buffer))?;
+            out.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+    }
+}
+
+impl Source for TcpStream {}
+
+impl Source for Box<TlsStream<TcpStream>> {
+    /// The buffer is rustls's own.
+    fn poll_take(
+        &mut self,
+        context: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
+        let octets = ready!(poll_plain(self, context))?;
+        let taken = octets.len();
+        out.extend_from_slice(octets);
+        Pin::new(self).consume(taken);
+        Poll::Ready(Ok(taken))
+    }
+}
+
+/// Shows the octets of one TLS record, to be consumed. Nothing is the end.
+///
+/// A turn looks for more until there is none. The socket knows that at once; rustls would prepare
+/// for each of these looks as for a read.
+pub(super) fn poll_plain<'a>(
+    tls: &'a mut TlsStream<TcpStream>,
     context: &mut Context<'_>,
-    out: &mut Vec<u8>,
-) -> Poll<io::Result<usize>> {
-    READ.with_borrow_mut(|scratch| {
-        let mut buffer = ReadBuf::new(scratch);
-        ready!(Pin::new(io).poll_read(context, &mut buffer))?;
-        out.extend_from_slice(buffer.filled());
-        Poll::Ready(Ok(buffer.filled().len()))
-    })
+) -> Poll<io::Result<&'a [u8]>> {
+    let (tcp, session) = tls.get_ref();
+    if session.wants_read() {
+        ready!(tcp.poll_read_ready(context))?;
+    }
+    Pin::new(tls).poll_fill_buf(context)
 }
 
 /// Lets the handler try, with room for the length in front of the reply.
@@ -64,7 +103,7 @@ pub(super) fn try_framed<H: Handler>(
 ) -> Attempt<H::Pending> {
     let start = out.len();
     out.extend_from_slice(&[0; LENGTH_OCTETS]);
-    let attempt = handler.try_answer(query, client, out);
+    let attempt = handler.try_answer(&handler.now(), query, client, out);
     if !matches!(attempt, Attempt::Answered(_)) || !write_length(out, start) {
         out.truncate(start);
     }

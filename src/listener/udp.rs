@@ -30,6 +30,7 @@ use super::{
     serve::{Service, finish, note_end, stopped},
 };
 use crate::{
+    clock::Now,
     handler::{Attempt, Client, Handler, Transport},
     net::sockets,
 };
@@ -144,7 +145,7 @@ impl Datagrams {
         // This also forbids fragmentation, so that no reply can be completed by a forged
         // fragment, and asks for the address each query was sent to.
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        sockets::receive_separately(&socket);
+        sockets::receive_bare(&socket, local);
         let socket = UdpSocket::from_std(socket)?;
         Ok(Self {
             socket,
@@ -239,6 +240,7 @@ impl<H: Handler> Receiver<H> {
         let mut slices: [IoSliceMut<'_>; BATCH] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         let received = receive(&self.datagrams, &mut slices, &mut metas)?;
+        let now = self.service.handler.now();
         for (meta, slice) in metas.iter().zip(&slices).take(received) {
             // A datagram that fills its buffer may have been cut: no query is that long.
             if meta.len >= QUERY_MAX_OCTETS {
@@ -251,13 +253,13 @@ impl<H: Handler> Receiver<H> {
                 local: meta.dst_ip.filter(|_| local),
             };
             for query in octets.chunks(meta.stride.max(1)) {
-                self.answer(query, to);
+                self.answer(&now, query, to);
             }
         }
         Ok(received)
     }
 
-    fn answer(&mut self, query: &[u8], to: Destination) {
+    fn answer(&mut self, now: &Now, query: &[u8], to: Destination) {
         // Nobody can receive at port 0, and a query from our own address is a forgery that would
         // have us talk to ourselves.
         if query.len() < HEADER_OCTETS || to.client.port() == 0 || to.client == self.datagrams.local
@@ -270,7 +272,7 @@ impl<H: Handler> Receiver<H> {
         };
         let start = self.replies.octets.len();
         let handler = &self.service.handler;
-        match handler.try_answer(query, &client, &mut self.replies.octets) {
+        match handler.try_answer(now, query, &client, &mut self.replies.octets) {
             Attempt::Answered(_) => self.keep_reply(start, to),
             Attempt::Malformed | Attempt::Refused => {}
             Attempt::Pending(pending) => {
@@ -297,7 +299,8 @@ impl<H: Handler> Receiver<H> {
     fn finish_later(&mut self, pending: H::Pending, to: Destination) {
         let datagrams = Arc::clone(&self.datagrams);
         let handler = Arc::clone(&self.service.handler);
-        self.tasks.spawn(async move {
+        // Boxed, since the runtime moves what it runs more than once.
+        self.tasks.spawn(Box::pin(async move {
             let mut reply = Vec::with_capacity(REPLY_OCTETS_USUAL);
             handler.finish(pending, &mut reply).await;
             if let Err(error) = datagrams.send(&reply, &to)
@@ -306,7 +309,7 @@ impl<H: Handler> Receiver<H> {
             {
                 let _ = datagrams.send(&reply, &to);
             }
-        });
+        }));
     }
 
     /// Sends the batch's replies. What finds no room after a short wait is dropped.

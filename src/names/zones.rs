@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use crate::wire::Name;
+use crate::{entropy, wire::Name};
 
 /// What a zone has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ fn numbered() -> impl Iterator<Item = (String, &'static str)> {
 }
 
 /// The zones by the wire form of their apexes.
-static BY_NAME: LazyLock<HashMap<Box<[u8]>, Zone>> = LazyLock::new(|| {
+static BY_NAME: LazyLock<HashMap<Box<[u8]>, Zone, ahash::RandomState>> = LazyLock::new(|| {
     let entry = |apex: &str, kind, document| {
         let apex = Box::from(name(apex).as_wire());
         (apex, Zone { kind, document })
@@ -120,7 +120,21 @@ static BY_NAME: LazyLock<HashMap<Box<[u8]>, Zone>> = LazyLock::new(|| {
         .iter()
         .map(|&(apex, kind, document)| entry(apex, kind, document));
     let counted = numbered().map(|(apex, document)| entry(&apex, Kind::Empty, document));
-    written.chain(counted).collect()
+    let mut zones = HashMap::with_hasher(entropy::hasher());
+    zones.extend(written.chain(counted));
+    zones
+});
+
+/// The top-level labels of the zones. They are few, so nearly every name is known by its last label
+/// not to be within any.
+static TOP_LABELS: LazyLock<Vec<Box<[u8]>>> = LazyLock::new(|| {
+    let apexes = ZONES.iter().map(|&(apex, ..)| name(apex));
+    let apexes = apexes.chain(numbered().map(|(apex, _)| name(&apex)));
+    let top = |apex: Name| apex.labels().last().map(Box::from);
+    let mut labels: Vec<Box<[u8]>> = apexes.filter_map(top).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    labels
 });
 
 /// The most labels of an apex: an IPv6 address in the reverse tree.
@@ -128,6 +142,10 @@ const LABELS_MAX: usize = 34;
 
 /// The zone that `name` is in, and its apex. No zone lies within another.
 pub(super) fn of(name: &Name) -> Option<(Name, Zone)> {
+    let top = name.labels().last()?;
+    if !TOP_LABELS.iter().any(|label| **label == *top) {
+        return None;
+    }
     let wire = name.as_wire();
     let too_long = name.label_count().saturating_sub(LABELS_MAX);
     let mut at = 0;

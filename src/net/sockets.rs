@@ -47,12 +47,23 @@ pub fn bind_tcp(
     Ok(sockets.into_iter().map(TcpListener::from).collect())
 }
 
-/// Turns off the kernel's coalescing of received datagrams, which quinn-udp turns on: plain DNS
-/// wants each query in a buffer of its own. Kernels before 5.0 have nothing to turn off.
-pub fn receive_separately(socket: &impl AsFd) {
-    let option = nix::sys::socket::sockopt::UdpGroSegment;
-    if let Err(error) = nix::sys::socket::setsockopt(socket, option, &false) {
-        tracing::debug!(%error, "the kernel does not know UDP_GRO");
+/// Turns off what quinn-udp turns on for QUIC and plain DNS on `local` only pays for: coalescing
+/// (each query wants a buffer of its own), the ECN bits, and, where the socket has but one address,
+/// telling to which a datagram came. An old kernel may have nothing to turn off.
+pub fn receive_bare(socket: &impl AsFd, local: SocketAddr) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    let mut refused = setsockopt(socket, sockopt::UdpGroSegment, &false).err();
+    let has_one_address = !local.ip().is_unspecified();
+    if local.is_ipv4() {
+        refused = refused.or(setsockopt(socket, sockopt::IpRecvTos, &false).err());
+        if has_one_address {
+            refused = refused.or(setsockopt(socket, sockopt::Ipv4PacketInfo, &false).err());
+        }
+    } else if has_one_address {
+        refused = refused.or(setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &false).err());
+    }
+    if let Some(error) = refused {
+        tracing::debug!(%error, "a socket keeps options that cost time");
     }
 }
 

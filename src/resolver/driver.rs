@@ -188,7 +188,8 @@ impl<U: Exchange> Driver<U> {
         question: &Question,
         settings: &Arc<dnssec::Settings>,
     ) -> Result<Link, Failure> {
-        if let Some(denied) = validate::deny(self, question, settings) {
+        let now = self.shared.now();
+        if let Some(denied) = validate::deny(self, question, settings, &now) {
             if dnssec::sentinel_fails(question, Security::Secure, settings) {
                 return Err(Failure::Sentinel);
             }
@@ -206,8 +207,8 @@ impl<U: Exchange> Driver<U> {
                 },
             });
         }
-        let judged = validate::validate(self, question, settings).await?;
-        refresh::look_after_zones(self, question, settings);
+        let judged = validate::validate(self, question, settings, &now).await?;
+        refresh::look_after_zones(self, question, settings, &now);
         let Judged {
             verdict,
             rcode,

@@ -239,18 +239,19 @@ impl Explanation {
         question: Question,
         settings: &Arc<dnssec::Settings>,
     ) -> Option<Question> {
-        let judged = match validate::validate(driver, &question, settings).await {
-            Ok(judged) => judged,
-            Err(failure) => {
-                self.fail(failure);
-                self.links.push(Link {
-                    question,
-                    verdict: None,
-                    looked: None,
-                });
-                return None;
-            }
-        };
+        let judged =
+            match validate::validate(driver, &question, settings, &driver.shared.now()).await {
+                Ok(judged) => judged,
+                Err(failure) => {
+                    self.fail(failure);
+                    self.links.push(Link {
+                        question,
+                        verdict: None,
+                        looked: None,
+                    });
+                    return None;
+                }
+            };
         let verdict = judged.verdict;
         self.links.push(Link {
             question: question.clone(),
@@ -335,7 +336,7 @@ impl Explanation {
         if !is_reached {
             // What it proves is learned; what fails shows in what is drawn.
             let keys = ask(&zone, rtype::DNSKEY);
-            let _ = validate::validate(driver, &keys, settings).await;
+            let _ = validate::validate(driver, &keys, settings, &driver.shared.now()).await;
         }
     }
 

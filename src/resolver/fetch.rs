@@ -19,7 +19,10 @@ use crate::{
     wire::{Question, Response, rcode, rtype},
 };
 
-use super::{counters::Counters, flights::Flights};
+use super::{
+    counters::Counters,
+    flights::{Flight, Flights, Joined},
+};
 
 /// One who asks with so much less than the whole time left fails for himself alone.
 const LATE: Duration = Duration::from_millis(100);
@@ -60,29 +63,40 @@ impl<U: Exchange> Fetcher<U> {
     ) -> Outcome {
         let key = key(question, avoid, self.forgotten);
         loop {
-            let (flight, landed) = self.flights.join(&key).map_err(Failure::Overloaded)?;
-            if let Some(flight) = flight {
-                if !self.take_budget() {
-                    return Err(Failure::Upstream(
-                        "the answer takes more exchanges than are allowed".to_owned(),
-                    ));
-                }
-                let left = self.deadline.saturating_duration_since(clock::instant());
-                let is_late = left + LATE < self.upstreams.timeout();
-                let outcome = self.exchange(question, avoid, counters).await;
-                // A failure for want of our time or budget is not that of those who joined: they
-                // begin anew.
-                if outcome.is_ok() || !is_late {
-                    flight.land(&outcome);
-                }
-                return outcome;
-            }
+            let joined = self.flights.join(&key).map_err(Failure::Overloaded)?;
+            let landed = match joined {
+                Joined::Passenger(landed) => landed,
+                Joined::Pilot(flight) => return self.fly(flight, question, avoid, counters).await,
+            };
             match timeout_at(self.deadline.into(), landed).await {
                 Ok(Ok(outcome)) => return outcome,
                 Ok(Err(_)) => {}
                 Err(_) => return Err(Failure::Unreachable),
             }
         }
+    }
+
+    async fn fly(
+        &self,
+        flight: Flight<Outcome>,
+        question: &Question,
+        avoid: Option<&str>,
+        counters: &Counters,
+    ) -> Outcome {
+        if !self.take_budget() {
+            return Err(Failure::Upstream(
+                "the answer takes more exchanges than are allowed".to_owned(),
+            ));
+        }
+        let left = self.deadline.saturating_duration_since(clock::instant());
+        let is_late = left + LATE < self.upstreams.timeout();
+        let outcome = self.exchange(question, avoid, counters).await;
+        // A failure for want of our time or budget is not that of those who joined: they begin
+        // anew.
+        if outcome.is_ok() || !is_late {
+            flight.land(&outcome);
+        }
+        outcome
     }
 
     fn take_budget(&self) -> bool {

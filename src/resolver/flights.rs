@@ -3,10 +3,15 @@
 //! This is not only thrift. Asking the same question many times at once would give a forger as
 //! many chances to guess one id (the birthday attack; RebirthDay, CVE-2025-5994).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
 
 use hashbrown::HashTable;
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::entropy;
 
@@ -16,7 +21,7 @@ const SHARDS: u64 = 16;
 /// Flights in one shard. A flight whose clients all left still ends with the resolver's deadline,
 /// so the waiting room alone does not bound their number.
 const FLIGHTS_PER_SHARD_MAX: usize = 1_000;
-/// Queries that wait for one flight beside the first; places of clients that left are taken back
+/// Queries that wait for one flight; places of clients that left are taken back
 /// before one is refused.
 const PASSENGERS_MAX: usize = 4_096;
 
@@ -29,31 +34,22 @@ struct Entry<T> {
     passengers: Passengers<T>,
 }
 
-/// Those who wait for one flight. Nearly always that is one.
+/// Those who wait for one flight beside the one who flies it. Nearly always that is nobody.
 #[derive(Debug)]
-struct Passengers<T> {
-    first: Option<oneshot::Sender<T>>,
-    others: Vec<oneshot::Sender<T>>,
-}
+struct Passengers<T>(Vec<oneshot::Sender<T>>);
 
 impl<T> Passengers<T> {
-    const fn new(first: Option<oneshot::Sender<T>>) -> Self {
-        Self {
-            first,
-            others: Vec::new(),
+    /// Takes another on board; `None` when there is no place, even where others left.
+    fn board(&mut self) -> Option<oneshot::Receiver<T>> {
+        if self.0.len() >= PASSENGERS_MAX {
+            self.0.retain(|passenger| !passenger.is_closed());
         }
-    }
-
-    /// Takes another on board; false when there is no place, even where others left.
-    fn board(&mut self, sender: oneshot::Sender<T>) -> bool {
-        if self.others.len() >= PASSENGERS_MAX {
-            self.others.retain(|passenger| !passenger.is_closed());
+        if self.0.len() >= PASSENGERS_MAX {
+            return None;
         }
-        let has_place = self.others.len() < PASSENGERS_MAX;
-        if has_place {
-            self.others.push(sender);
-        }
-        has_place
+        let (sender, receiver) = oneshot::channel();
+        self.0.push(sender);
+        Some(receiver)
     }
 }
 
@@ -74,8 +70,58 @@ pub(super) struct Flight<T> {
     key: Option<Arc<[u8]>>,
 }
 
-/// A place in a flight: the duty to fly it, for the first; and where the result arrives.
-type Joined<T> = (Option<Flight<T>>, oneshot::Receiver<T>);
+/// A place in a flight.
+pub(super) enum Joined<T> {
+    /// The first has the duty to fly it.
+    Pilot(Flight<T>),
+    /// To the others the result comes.
+    Passenger(oneshot::Receiver<T>),
+}
+
+/// A flight that its pilot polls: a task of its own would cost more than the flight itself. It ends
+/// with nothing when it panics, so that its pilot has something to say to the client.
+///
+/// Where the pilot's client leaves before the end, the flight becomes a task: it goes on for the
+/// others, and for the cache.
+pub(super) struct Flown<T: Send + 'static>(Option<Course<T>>);
+
+type Course<T> = Pin<Box<dyn Future<Output = Option<T>> + Send>>;
+
+impl<T: Send> Flown<T> {
+    pub(super) fn new(course: impl Future<Output = Option<T>> + Send + 'static) -> Self {
+        Self(Some(Box::pin(course)))
+    }
+}
+
+impl<T: Send> Future for Flown<T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        let Some(mut course) = self.0.take() else {
+            return Poll::Ready(None);
+        };
+        // A panic is reported by the hook; the course is dropped, and with it the flight.
+        match catch_unwind(AssertUnwindSafe(|| course.as_mut().poll(context))) {
+            Ok(Poll::Pending) => {
+                self.0 = Some(course);
+                Poll::Pending
+            }
+            Ok(landed) => landed,
+            Err(_) => Poll::Ready(None),
+        }
+    }
+}
+
+impl<T: Send> Drop for Flown<T> {
+    fn drop(&mut self) {
+        // Without a runtime everything ends, and those who wait learn it.
+        if let Some(course) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(course);
+        }
+    }
+}
 
 impl<T> Flights<T> {
     pub(super) fn new() -> Self {
@@ -90,23 +136,18 @@ impl<T> Flights<T> {
     /// # Errors
     /// The name of the bound that is reached.
     pub(super) fn join(self: &Arc<Self>, key: &[u8]) -> Result<Joined<T>, &'static str> {
-        let (sender, receiver) = oneshot::channel();
         let hash = self.hasher.hash_one(key);
         let mut shard = self.shard(hash);
         if let Some(entry) = shard.find_mut(hash, |entry| *entry.key == *key) {
-            return if entry.passengers.board(sender) {
-                Ok((None, receiver))
-            } else {
-                Err("too many queries are waiting for this name")
-            };
+            let boarded = entry.passengers.board();
+            return boarded
+                .map(Joined::Passenger)
+                .ok_or("too many queries are waiting for this name");
         }
         if shard.len() >= FLIGHTS_PER_SHARD_MAX {
             return Err("too many questions are being asked of upstreams");
         }
-        Ok((
-            Some(self.enter(&mut shard, hash, key, Some(sender))),
-            receiver,
-        ))
+        Ok(Joined::Pilot(self.enter(&mut shard, hash, key)))
     }
 
     /// Begins a flight for `key` that nobody waits for; `None` when there is one, or no room.
@@ -117,20 +158,14 @@ impl<T> Flights<T> {
         if is_known || shard.len() >= FLIGHTS_PER_SHARD_MAX {
             return None;
         }
-        Some(self.enter(&mut shard, hash, key, None))
+        Some(self.enter(&mut shard, hash, key))
     }
 
-    fn enter(
-        self: &Arc<Self>,
-        shard: &mut Shard<T>,
-        hash: u64,
-        key: &[u8],
-        first: Option<oneshot::Sender<T>>,
-    ) -> Flight<T> {
+    fn enter(self: &Arc<Self>, shard: &mut Shard<T>, hash: u64, key: &[u8]) -> Flight<T> {
         let key: Arc<[u8]> = Arc::from(key);
         let entry = Entry {
             key: Arc::clone(&key),
-            passengers: Passengers::new(first),
+            passengers: Passengers(Vec::new()),
         };
         shard.insert_unique(hash, entry, |entry| self.hasher.hash_one(&*entry.key));
         Flight {
@@ -151,13 +186,21 @@ impl<T> Flights<T> {
     }
 }
 
+impl<T> Flight<T> {
+    /// The name of the flight.
+    pub(super) fn key(&self) -> Arc<[u8]> {
+        // Landing takes the key and ends the flight.
+        self.key.as_ref().map_or_else(|| Arc::from([]), Arc::clone)
+    }
+}
+
 impl<T: Clone> Flight<T> {
     /// Hands the result to all who wait.
     pub(super) fn land(mut self, landed: &T) {
         let Some(passengers) = self.disembark() else {
             return;
         };
-        for sender in passengers.first.into_iter().chain(passengers.others) {
+        for sender in passengers.0 {
             // One that no longer waits is a client that left.
             let _ = sender.send(landed.clone());
         }

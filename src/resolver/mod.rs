@@ -49,7 +49,7 @@ pub use clock::Wrong;
 pub use counters::{Counters, PerTransport};
 use driver::Driver;
 use fetch::Outcome;
-use flights::{Flight, Flights};
+use flights::{Flight, Flights, Flown, Joined};
 use refresh::{Behind, Refreshing};
 use stale::{CLIENT_WAIT, Known, Past};
 
@@ -65,7 +65,7 @@ pub struct Shared {
     reply: reply::Settings,
     cache_settings: ArcSwap<cache::Settings>,
     waiting: Arc<Waiting>,
-    flights: Arc<Flights<Arc<Stored>>>,
+    flights: Arc<Flights<Landed>>,
     /// Exchanges under way.
     fetches: Arc<Flights<Outcome>>,
     /// What the validator knows about zones.
@@ -218,6 +218,14 @@ impl Shared {
     }
 }
 
+/// What a flight brings back to all who wait for it.
+#[derive(Clone, Debug)]
+struct Landed {
+    stored: Arc<Stored>,
+    /// When it was found.
+    at: Now,
+}
+
 /// How things stood when a question was asked.
 struct Asked {
     /// The settings that answers are judged by.
@@ -286,15 +294,14 @@ impl<U: Exchange> Resolver<U> {
         ))
     }
 
-    /// Flies for everybody who asks the question of `query`. The flight is a task of its own: it
-    /// goes on for the others, and for the cache, when the client that started it leaves.
-    fn take_off(
+    /// Flies for everybody who asks the question of `query`.
+    fn fly(
         &self,
-        flight: Flight<Arc<Stored>>,
+        flight: Flight<Landed>,
         query: &Query<'_>,
         behind: Option<Behind>,
         now: Now,
-    ) {
+    ) -> impl Future<Output = Option<Landed>> + Send + use<U> {
         let shared = Arc::clone(&self.shared);
         let mut asked = Asked::now(&shared);
         let upstreams = self.upstreams.load_full();
@@ -305,13 +312,12 @@ impl<U: Exchange> Resolver<U> {
             asked.settings.clone()
         };
         let deadline = now.instant + upstreams.timeout();
-        let driver = Driver::new(&shared, upstreams, dnssec, deadline);
         let judges = !query.checking_disabled();
         let question = query.question();
-        let key: Box<[u8]> = Box::from(query.key());
-        tokio::spawn(async move {
+        let key = flight.key();
+        async move {
             let _behind = behind;
-            let mut driver = driver;
+            let mut driver = Driver::new(&shared, upstreams, dnssec, deadline);
             let mut found = driver.resolve(&question).await;
             // What was judged by settings that hold no longer is judged again, once.
             if judges && !shared.is_in_force(driver.dnssec.as_ref()) {
@@ -320,7 +326,8 @@ impl<U: Exchange> Resolver<U> {
                 driver.fetcher.forgotten = asked.forgotten;
                 found = driver.resolve(&question).await;
             }
-            let now_s = shared.now().uptime_s;
+            let now = shared.now();
+            let now_s = now.uptime_s;
             let settings = **shared.cache_settings.load();
             let packed = found.and_then(|found| {
                 fill::pack(&settings, &key, &question, found, now_s).ok_or_else(|| {
@@ -348,10 +355,24 @@ impl<U: Exchange> Resolver<U> {
             };
             // Nothing to land is impossible but for a key beyond all bounds; those who wait learn
             // it by the flight's end.
-            if let Some(stored) = stored {
-                flight.land(&Arc::new(stored));
-            }
-        });
+            let landed = Landed {
+                stored: Arc::new(stored?),
+                at: now,
+            };
+            flight.land(&landed);
+            Some(landed)
+        }
+    }
+
+    /// Flies while no client waits.
+    fn take_off(
+        &self,
+        flight: Flight<Landed>,
+        query: &Query<'_>,
+        behind: Option<Behind>,
+        now: Now,
+    ) {
+        tokio::spawn(self.fly(flight, query, behind, now));
     }
 
     /// What the cache has for `query`; a fresh entry is handed to `read`.
@@ -376,27 +397,28 @@ impl<U: Exchange> Resolver<U> {
         known.unwrap_or(Known::Nothing)
     }
 
-    async fn wait(&self, query: &Query<'_>, now: Now) -> Result<Arc<Stored>, Failure> {
-        let (flight, landed) = self
+    async fn wait(&self, query: &Query<'_>, now: Now) -> Result<Landed, Failure> {
+        let joined = self.shared.flights.join(query.key());
+        let flight = match joined.map_err(Failure::Overloaded)? {
+            Joined::Pilot(flight) => flight,
+            Joined::Passenger(landed) => return landed.await.map_err(|_| Failure::Internal),
+        };
+        // Another worker's flight may have landed since the cache was looked at.
+        let known = self
             .shared
-            .flights
-            .join(query.key())
-            .map_err(Failure::Overloaded)?;
-        if let Some(flight) = flight {
-            // Another worker's flight may have landed since the cache was looked at.
-            let known = self
-                .shared
-                .cache
-                .read(query.key(), |entry| {
-                    entry.is_fresh(now.uptime_s).then(|| entry.to_stored())
-                })
-                .flatten();
-            match known {
-                Some(stored) => flight.land(&Arc::new(stored)),
-                None => self.take_off(flight, query, None, now),
-            }
+            .cache
+            .read(query.key(), |entry| {
+                entry.is_fresh(now.uptime_s).then(|| entry.to_stored())
+            })
+            .flatten();
+        if let Some(stored) = known {
+            let stored = Arc::new(stored);
+            let landed = Landed { stored, at: now };
+            flight.land(&landed);
+            return Ok(landed);
         }
-        landed.await.map_err(|_| Failure::Internal)
+        let course = self.fly(flight, query, None, now);
+        Flown::new(course).await.ok_or(Failure::Internal)
     }
 }
 
@@ -407,10 +429,20 @@ impl<U: Exchange> Handler for Resolver<U> {
         self.shared.access.load().allows(address)
     }
 
-    fn try_answer(&self, octets: &[u8], client: &Client, out: &mut Vec<u8>) -> Attempt<Pending> {
+    fn now(&self) -> Now {
+        let now = self.shared.now();
+        self.shared.look_at_clock(&now);
+        now
+    }
+
+    fn try_answer(
+        &self,
+        now: &Now,
+        octets: &[u8],
+        client: &Client,
+        out: &mut Vec<u8>,
+    ) -> Attempt<Pending> {
         let shared = &*self.shared;
-        let now = shared.now();
-        shared.look_at_clock(&now);
         shared.counters.queries.add(client.transport);
         let admission = shared.access.load().admit(client.address.ip(), now.instant);
         if admission == Admission::TooOften {
@@ -425,28 +457,28 @@ impl<U: Exchange> Handler for Resolver<U> {
             Err(_) => return Attempt::Malformed,
         };
         if admission == Admission::NotAllowed {
-            return self.refuse(&query, client, &Failure::NotAllowed, &now, out);
+            return self.refuse(&query, client, &Failure::NotAllowed, now, out);
         }
         // Signatures by themselves are no answer that could be judged (RFC 8482, section 7).
         if matches!(query.qtype(), rtype::ANY | rtype::RRSIG | rtype::SIG) {
-            return Attempt::Answered(local::any(&shared.reply, &query, client, &now, out));
+            return Attempt::Answered(local::any(&shared.reply, &query, client, now, out));
         }
-        let known = self.recall(&query, &now, |entry| {
-            reply::answer(&shared.reply, &query, client, entry, &now, out)
+        let known = self.recall(&query, now, |entry| {
+            reply::answer(&shared.reply, &query, client, entry, now, out)
         });
         if let Known::Fresh(answer, is_ending) = known {
             shared.counters.hits.add();
             if is_ending {
-                self.prefetch(&query, now);
+                self.prefetch(&query, *now);
             }
             return Attempt::Answered(answer);
         }
         if let Some(found) = shared.names.load().answer(&query.question()) {
-            let answer = local::special(&shared.reply, &query, client, &found, &now, out);
+            let answer = local::special(&shared.reply, &query, client, &found, now, out);
             return Attempt::Answered(answer);
         }
         let has_stale = match known {
-            Known::Stale(past) => match self.stale_at_once(&query, client, past, &now, out) {
+            Known::Stale(past) => match self.stale_at_once(&query, client, past, now, out) {
                 Some(answer) => return Attempt::Answered(answer),
                 None => true,
             },
@@ -456,13 +488,13 @@ impl<U: Exchange> Handler for Resolver<U> {
             Ok(place) => Attempt::Pending(Pending {
                 octets: Box::from(octets),
                 client: *client,
-                now,
+                now: *now,
                 place,
                 has_stale,
             }),
-            Err(bound) => match self.answer_even_stale(&query, client, &now, out) {
+            Err(bound) => match self.answer_even_stale(&query, client, now, out) {
                 Some(answer) => Attempt::Answered(answer),
-                None => self.refuse(&query, client, &Failure::Overloaded(bound), &now, out),
+                None => self.refuse(&query, client, &Failure::Overloaded(bound), now, out),
             },
         }
     }
@@ -486,7 +518,7 @@ impl<U: Exchange> Handler for Resolver<U> {
             Some(wait.as_mut().await)
         };
         let failed = match &in_time {
-            Some(Ok(stored)) => stored.entry().failure().is_some(),
+            Some(Ok(landed)) => landed.stored.entry().failure().is_some(),
             Some(Err(_)) | None => true,
         };
         if failed
@@ -500,11 +532,15 @@ impl<U: Exchange> Handler for Resolver<U> {
             None => wait.await,
         };
         drop(place);
-        let now = self.shared.now();
         let reply = &self.shared.reply;
         match landed {
-            Ok(stored) => reply::answer(reply, &query, &client, &stored.entry(), &now, out),
-            Err(failure) => reply::failure(reply, &query, &client, &failure, &now, out),
+            Ok(Landed { stored, at }) => {
+                reply::answer(reply, &query, &client, &stored.entry(), &at, out)
+            }
+            Err(failure) => {
+                let now = self.shared.now();
+                reply::failure(reply, &query, &client, &failure, &now, out)
+            }
         }
     }
 

@@ -127,16 +127,16 @@ pub(super) fn is_ending(entry: &Entry<'_>, now_s: u32) -> bool {
 }
 
 /// Learns what is known of a zone that `question` needed anew, ahead of time, so that the next
-/// answers need not wait for its keys.
+/// answers need not wait for its keys. `now` is the time of asking.
 pub(super) fn look_after_zones<U: Exchange>(
     driver: &Driver<U>,
     question: &Question,
     settings: &Arc<dnssec::Settings>,
+    now: &Now,
 ) {
     let shared = &driver.shared;
-    let now = shared.now();
     let keys = shared.keys.read().unwrap_or_else(PoisonError::into_inner);
-    let ending = keys.ending(&question.name, &now, is_near_end);
+    let ending = keys.ending(&question.name, now, is_near_end);
     drop(keys);
     let Some(zone) = ending else {
         return;
@@ -149,7 +149,7 @@ pub(super) fn look_after_zones<U: Exchange>(
         return;
     }
     shared.counters.prefetches.add();
-    let deadline = now.instant + upstreams.timeout();
+    let deadline = shared.now().instant + upstreams.timeout();
     let settings = Arc::clone(settings);
     let judge = Some(Arc::clone(&settings));
     let driver = Driver::new(shared, Arc::clone(upstreams), judge, deadline);

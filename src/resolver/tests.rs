@@ -142,7 +142,7 @@ fn client(address: &str) -> Client {
 /// Both steps; the reply, and whether the first step was enough.
 async fn ask(resolver: &Resolver<Script>, octets: &[u8]) -> (Vec<u8>, bool) {
     let mut out = Vec::new();
-    match resolver.try_answer(octets, &client("127.0.0.1:4000"), &mut out) {
+    match resolver.try_answer(&resolver.now(), octets, &client("127.0.0.1:4000"), &mut out) {
         Attempt::Answered(_) => (out, true),
         Attempt::Pending(pending) => {
             resolver.finish(pending, &mut out).await;
@@ -395,7 +395,12 @@ async fn strangers_are_refused_on_every_transport() {
             address: "192.0.2.1:5000".parse().unwrap(),
             transport,
         };
-        let attempt = resolver.try_answer(&query("www.example.com"), &client, &mut out);
+        let attempt = resolver.try_answer(
+            &resolver.now(),
+            &query("www.example.com"),
+            &client,
+            &mut out,
+        );
         assert!(matches!(attempt, Attempt::Answered(_)));
         let reply = read(&out);
         assert_eq!(
@@ -417,7 +422,7 @@ async fn one_client_cannot_fill_the_waiting_room() {
     for i in 0..201 {
         let mut out = Vec::new();
         let query = query(&format!("n{i}.example"));
-        match resolver.try_answer(&query, &client("192.168.1.7:1"), &mut out) {
+        match resolver.try_answer(&resolver.now(), &query, &client("192.168.1.7:1"), &mut out) {
             Attempt::Pending(pending) => places.push(pending),
             Attempt::Answered(_) => {
                 assert_eq!(i, 200);
@@ -444,7 +449,7 @@ async fn a_cache_hit_allocates_nothing() {
     let counted = allocation_counter::measure(|| {
         for _ in 0..100 {
             out.clear();
-            let attempt = resolver.try_answer(&asked, &client, &mut out);
+            let attempt = resolver.try_answer(&resolver.now(), &asked, &client, &mut out);
             assert!(matches!(attempt, Attempt::Answered(_)));
         }
     });
@@ -507,13 +512,18 @@ async fn a_client_that_may_not_wait_gets_what_is_stale() {
     let mut places = Vec::new();
     for i in 0..200 {
         let query = query(&format!("n{i}.example"));
-        match resolver.try_answer(&query, &client, &mut Vec::new()) {
+        match resolver.try_answer(&resolver.now(), &query, &client, &mut Vec::new()) {
             Attempt::Pending(pending) => places.push(pending),
             other => panic!("{other:?}"),
         }
     }
     let mut out = Vec::new();
-    let attempt = resolver.try_answer(&query("www.example.com"), &client, &mut out);
+    let attempt = resolver.try_answer(
+        &resolver.now(),
+        &query("www.example.com"),
+        &client,
+        &mut out,
+    );
     assert!(matches!(attempt, Attempt::Answered(Answer { ttl_s: 30 })));
     assert_eq!(read(&out).answer, [a("www.example.com", 30)]);
     assert_eq!(read(&out).extended_errors[0].0, 3);

@@ -9,9 +9,15 @@
 //!
 //! What an attempt proved about zones stays proved, so a later one asks only for the rest.
 
-use std::sync::{Arc, PoisonError, atomic::Ordering};
+use std::{
+    pin::pin,
+    sync::{Arc, PoisonError, atomic::Ordering},
+};
 
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::{
+    future::{Either, select},
+    stream::{FuturesUnordered, StreamExt as _},
+};
 use tokio::task::yield_now;
 use tracing::debug;
 
@@ -30,20 +36,21 @@ use super::{driver::Driver, fetch::Outcome};
 const SIGNATURE_CHECKS_MAX: usize = 96;
 
 /// Asks `question` and validates the response. The verdict may be any; a failure means that there
-/// was no response to judge.
+/// was no response to judge. `now` is the time of asking.
 pub(super) async fn validate<U: Exchange>(
     driver: &Driver<U>,
     question: &Question,
     settings: &Arc<dnssec::Settings>,
+    now: &Now,
 ) -> Result<Judged, Failure> {
-    let now_s = driver.shared.now().uptime_s;
+    let now_s = now.uptime_s;
     if let Some(reason) = driver.shared.broken.find(question, now_s) {
         return Err(Failure::Bogus(ExtendedError {
             code: reason.why.extended_error().unwrap_or(6),
             text: reason.to_string().into(),
         }));
     }
-    let judged = repaired(driver, question, settings).await?;
+    let judged = repaired(driver, question, settings, now).await?;
     let counters = &driver.shared.counters;
     match &judged.verdict {
         Verdict::Secure => counters.secure.add(),
@@ -71,15 +78,18 @@ async fn repaired<U: Exchange>(
     driver: &Driver<U>,
     question: &Question,
     settings: &Arc<dnssec::Settings>,
+    now: &Now,
 ) -> Result<Judged, Failure> {
-    let (first, upstream) = attempt(driver, question, settings, Asked::OfAny).await?;
+    let (first, upstream) = attempt(driver, question, settings, Asked::OfAny, now).await?;
     let Verdict::Bogus(reason) = &first.verdict else {
         return Ok(first);
     };
     debug!(name = %question.name, %upstream, %reason, "bogus, asking again");
     let incomplete = matches!(reason.why, Why::SignatureMissing | Why::DenialMissing);
     forget_old_keys(driver, reason);
-    let Ok((second, upstream)) = attempt(driver, question, settings, Asked::OfAny).await else {
+    let now = driver.shared.now();
+    let again = attempt(driver, question, settings, Asked::OfAny, &now).await;
+    let Ok((second, upstream)) = again else {
         return Ok(first);
     };
     if !matches!(second.verdict, Verdict::Bogus(_)) {
@@ -88,7 +98,8 @@ async fn repaired<U: Exchange>(
     if driver.fetcher.upstreams.count(question) < 2 {
         return Ok(second);
     }
-    match attempt(driver, question, settings, Asked::OfOthers(&upstream)).await {
+    let (how, now) = (Asked::OfOthers(&upstream), driver.shared.now());
+    match attempt(driver, question, settings, how, &now).await {
         Ok((third, _)) if third.verdict.is_usable() => {
             if incomplete {
                 driver.fetcher.upstreams.incomplete(&upstream);
@@ -111,7 +122,8 @@ pub(super) async fn renew<U: Exchange>(
         qtype: rtype::DNSKEY,
         qclass: CLASS_IN,
     };
-    let (judged, _) = attempt(driver, &question, settings, Asked::Anew(zone)).await?;
+    let now = driver.shared.now();
+    let (judged, _) = attempt(driver, &question, settings, Asked::Anew(zone), &now).await?;
     Ok(judged.verdict)
 }
 
@@ -133,6 +145,7 @@ async fn attempt<U: Exchange>(
     question: &Question,
     settings: &Arc<dnssec::Settings>,
     how: Asked<'_>,
+    now: &Now,
 ) -> Result<(Judged, Arc<str>), Failure> {
     if driver.checks.load(Ordering::Relaxed) >= SIGNATURE_CHECKS_MAX {
         driver.shared.counters.over_budget.add();
@@ -143,7 +156,6 @@ async fn attempt<U: Exchange>(
     }
     let counters = &driver.shared.counters;
     let keys = &driver.shared.keys;
-    let now = driver.shared.now();
     let avoid = match how {
         Asked::OfOthers(upstream) => Some(upstream),
         Asked::OfAny | Asked::Anew(_) => None,
@@ -152,29 +164,39 @@ async fn attempt<U: Exchange>(
         let outcome = driver.fetcher.fetch(&question, avoid, counters).await;
         (question, outcome)
     };
-    let mut fetches = FuturesUnordered::new();
-    fetches.push(fetch(question.clone()));
+    let mut own = pin!(driver.fetcher.fetch(question, avoid, counters));
     let foreseen = {
         let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
-        foresee(question, &keys, settings, &now)
+        foresee(question, &keys, settings, now)
     };
     let mut asked = foreseen.clone();
-    fetches.extend(foreseen.into_iter().map(fetch));
+    // Most answers come from zones that are known: nothing else is fetched for them.
+    let mut fetches = None;
+    if !foreseen.is_empty() {
+        fetches = Some(
+            foreseen
+                .into_iter()
+                .map(fetch)
+                .collect::<FuturesUnordered<_>>(),
+        );
+    }
 
     // What is foreseen may be there before the answer is.
     let mut early: Vec<(Question, Outcome)> = Vec::new();
     let answered = loop {
-        match fetches.next().await {
-            Some((asked, outcome)) if asked == *question => break outcome?,
-            Some(other) => early.push(other),
-            None => return Err(Failure::Internal),
+        let Some(foreseen) = fetches.as_mut().filter(|fetches| !fetches.is_empty()) else {
+            break own.await?;
+        };
+        match select(own.as_mut(), foreseen.next()).await {
+            Either::Left((outcome, _)) => break outcome?,
+            Either::Right((other, _)) => early.extend(other),
         }
     };
     let mut validation = Validation::new(
         question.clone(),
         &answered.response,
         Arc::clone(settings),
-        now,
+        *now,
     );
     if let Asked::Anew(zone) = how {
         validation = validation.renewing(zone.clone());
@@ -199,10 +221,13 @@ async fn attempt<U: Exchange>(
             Step::Done(judged) => {
                 let checks = usize::from(validation.checks_made());
                 driver.checks.fetch_add(checks, Ordering::Relaxed);
-                // Signatures are checked on the worker's thread; others have their turn now.
-                yield_now().await;
+                // Signatures are checked on the worker's thread; others have their turn now. After one
+                // alone, what is left to do is less work than coming back for it.
+                if checks > 1 {
+                    yield_now().await;
+                }
                 let mut judged = *judged;
-                learn(driver, &mut judged, settings, &now);
+                learn(driver, &mut judged, settings, now);
                 let doubted = match &judged.verdict {
                     Verdict::Bogus(reason) => sources
                         .into_iter()
@@ -220,10 +245,15 @@ async fn attempt<U: Exchange>(
         for need in needs {
             if !asked.contains(&need) {
                 asked.push(need.clone());
+                let fetches = fetches.get_or_insert_with(FuturesUnordered::new);
                 fetches.push(fetch(need));
             }
         }
-        match fetches.next().await {
+        let fetched = match &mut fetches {
+            Some(fetches) => fetches.next().await,
+            None => None,
+        };
+        match fetched {
             Some((question, outcome)) => {
                 note(&question, &outcome);
                 supply(&mut validation, question, &outcome);
@@ -239,10 +269,11 @@ pub(super) fn deny<U: Exchange>(
     driver: &Driver<U>,
     question: &Question,
     settings: &dnssec::Settings,
+    now: &Now,
 ) -> Option<Denied> {
     let gaps = driver.shared.gaps.read();
     let gaps = gaps.unwrap_or_else(PoisonError::into_inner);
-    gaps.deny(question, settings, &driver.shared.now())
+    gaps.deny(question, settings, now)
 }
 
 /// Keeps what a validation found out about zones, whatever its verdict: what was proved stays

@@ -533,7 +533,8 @@ impl Connection {
         match &self.made.kind {
             Kind::Stream(stream) => stream.exchange(question).await.map(Received::fresh),
             Kind::Https2(https2) => https2.exchange(question).await,
-            Kind::Https3(https3) => https3.exchange(question).await,
+            // Boxed, since it is by far the largest and would make room for itself in all of them.
+            Kind::Https3(https3) => Box::pin(https3.exchange(question)).await,
             Kind::Quic(quic) => quic.exchange(question).await.map(Received::fresh),
         }
     }

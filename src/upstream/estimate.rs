@@ -18,8 +18,8 @@ const TAIL_SAMPLES_MIN: u32 = 16;
 const TAIL_ONE_IN: u32 = 20;
 /// When the histogram holds so many answers all counts are halved, so that it follows the present.
 const COUNTED_MAX: u32 = 256;
-/// Buckets per doubling: a bucket's edges are 19 % apart.
-const BUCKETS_PER_OCTAVE: f64 = 4.0;
+/// Where the buckets of the first doubling begin: at 1 ms, each 19 % after the one before.
+const FIRST_EDGES_US: [u64; 4] = [1000, 1189, 1414, 1682];
 /// Buckets: from 1 ms to 16 s.
 const BUCKETS: usize = 56;
 /// Longer than any exchange takes; keeps the sums small.
@@ -138,19 +138,22 @@ fn micros(us: i64) -> Duration {
     Duration::from_micros(us.unsigned_abs())
 }
 
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a cast from float saturates, and the place is clamped"
-)]
+/// In whole numbers: logarithms would be all that is wanted of libm, which costs 0.3 MB.
 fn bucket(took: Duration) -> usize {
-    let ms = took.as_secs_f64() * 1000.0;
-    ((ms.max(1.0).log2() * BUCKETS_PER_OCTAVE) as usize).min(BUCKETS - 1)
+    let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let doublings = (us / 1000).max(1).ilog2();
+    let halved = us >> doublings;
+    let within = FIRST_EDGES_US.iter().rposition(|edge| *edge <= halved);
+    (doublings as usize * FIRST_EDGES_US.len() + within.unwrap_or(0)).min(BUCKETS - 1)
 }
 
 fn upper_edge(at: usize) -> Duration {
-    let octaves = f64::from(u32::try_from(at + 1).unwrap_or(0)) / BUCKETS_PER_OCTAVE;
-    Duration::try_from_secs_f64(octaves.exp2() / 1000.0).unwrap_or(Duration::MAX)
+    let (doublings, within) = (
+        (at + 1) / FIRST_EDGES_US.len(),
+        (at + 1) % FIRST_EDGES_US.len(),
+    );
+    let edge = FIRST_EDGES_US.get(within).copied().unwrap_or(u64::MAX);
+    Duration::from_micros(edge << doublings)
 }
 
 #[cfg(test)]
@@ -209,6 +212,18 @@ mod tests {
             estimate.answered(now + Duration::from_secs(60) * minutes, MS * 10);
         }
         assert!(estimate.smoothed().unwrap() < MS * 20);
+    }
+
+    #[test]
+    fn a_time_is_in_the_bucket_between_whose_edges_it_lies() {
+        for at in 0..BUCKETS - 1 {
+            let edge = upper_edge(at);
+            let before = edge.saturating_sub(Duration::from_micros(1));
+            assert_eq!(bucket(before), at, "{edge:?}");
+            assert_eq!(bucket(edge), at + 1, "{edge:?}");
+        }
+        assert_eq!(upper_edge(3), MS * 2);
+        assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Set {
             upstreams: upstreams.collect(),
             shared: Arc::clone(shared),
             udp_sockets_max,
-            sleep: SleepWatch::new(clock::asleep()),
+            sleep: SleepWatch::new(clock::asleep(clock::instant())),
             network: watch::Sender::new(clock::instant()),
         })
     }
@@ -320,9 +320,17 @@ impl Upstreams {
         Self::set_up(settings, None, udp::SOCKETS_MAX)
     }
 
+    /// As [`Self::new`], and `clock` says whether the dates of certificates can be judged; by
+    /// themselves upstreams always judge them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn new_under(settings: &Settings, clock: &Arc<Gate>) -> Result<Self, SetupError> {
+        Self::set_up(settings, Some(Arc::clone(clock)), udp::SOCKETS_MAX)
+    }
+
     /// The same upstreams, set up again: no connection, no TLS session and no experience is kept.
-    /// From now on `clock` says whether the dates of certificates can be judged; by themselves
-    /// upstreams always judge them.
+    /// `clock` as for [`Self::new_under`].
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -331,7 +339,7 @@ impl Upstreams {
         Self::set_up(&self.0.shared.settings, clock, self.0.udp_sockets_max)
     }
 
-    /// Upstreams that know nothing yet; `clock` as for [`Upstreams::under`].
+    /// Upstreams that know nothing yet; `clock` as for [`Upstreams::new_under`].
     pub(super) fn set_up(
         settings: &Settings,
         clock: Option<Arc<Gate>>,
@@ -501,8 +509,8 @@ impl Upstreams {
 
     /// Treats a sleep of this machine as a change of its network. Each exchange looks by itself,
     /// so that the first one after a sleep does not wait for somebody to notice.
-    pub fn look_for_sleep(&self) {
-        if self.0.sleep.slept(clock::asleep()).is_some() {
+    pub fn look_for_sleep(&self, now: Instant) {
+        if self.0.sleep.slept(clock::asleep(now)).is_some() {
             self.network_changed();
         }
     }
@@ -542,19 +550,22 @@ impl Exchange for Upstreams {
         deadline: Instant,
         avoid: Option<&str>,
     ) -> Result<Exchanged, ExchangeError> {
-        self.look_for_sleep();
         let began = clock::instant();
+        self.look_for_sleep(began);
         let deadline = deadline.min(began + self.timeout());
         self.0.budget().earn();
+        let mut now = began;
         loop {
-            let now = clock::instant();
             let tries = Tries::new();
             let order = self.0.order(question, now, avoid);
             let walk = Walk::new(&self.0, order, question, &tries);
             match walk.run(now, deadline).await {
                 Err(error)
                     if error.is_for_want_of_network()
-                        && self.0.wait_for_network(began, deadline).await => {}
+                        && self.0.wait_for_network(began, deadline).await =>
+                {
+                    now = clock::instant();
+                }
                 outcome => return outcome,
             }
         }

@@ -4,7 +4,6 @@
 //! else is left, whatever its weight or place.
 
 use std::{
-    cmp::Ordering as Order,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -76,21 +75,12 @@ pub(super) fn sort(
             candidates.sort_by_key(|it| (it.facts.standing, Some(it.place) != first, time(it)));
         }
         Strategy::Weighted => {
-            // Drawn without replacement: the exponential variate with the smallest value wins with
-            // a probability in proportion to its rate.
-            let mut drawn: Vec<(f64, &Candidate)> = candidates
-                .iter()
-                .map(|it| (-uniform(draw()).ln() / f64::from(it.weight), it))
-                .collect();
-            drawn.sort_by(|(a, one), (b, other)| {
-                let by_weight = || a.partial_cmp(b).unwrap_or(Order::Equal);
-                one.facts
-                    .standing
-                    .cmp(&other.facts.standing)
-                    .then_with(by_weight)
-            });
-            let drawn: Vec<Candidate> = drawn.into_iter().map(|(_, it)| it.clone()).collect();
-            candidates.clone_from_slice(&drawn);
+            let mut left = &mut *candidates;
+            while let Some(place) = lot(left, draw()) {
+                left.swap(0, place);
+                left = left.get_mut(1..).unwrap_or_default();
+            }
+            candidates.sort_by_key(|it| it.facts.standing);
         }
         Strategy::Spread => {
             let key = key();
@@ -155,13 +145,16 @@ pub(super) fn operator(settings: &UpstreamSettings, hasher: &ahash::RandomState)
     }
 }
 
-/// A number above 0 and below 1.
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "the 52 bits that are taken fit a float"
-)]
-fn uniform(random: u64) -> f64 {
-    ((random >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
+/// Which of `left` a random number falls to, in proportion to their weights; `None` when no weight
+/// is left.
+fn lot(left: &[Candidate], random: u64) -> Option<usize> {
+    let sum: u64 = left.iter().map(|it| u64::from(it.weight)).sum();
+    let mut point = random.checked_rem(sum)?;
+    left.iter().position(|it| {
+        let beyond = point.checked_sub(u64::from(it.weight));
+        point = beyond.unwrap_or(point);
+        beyond.is_none()
+    })
 }
 
 /// Spreads the bits of a number over all of it (the finalizer of splitmix64), so that the operator

@@ -12,6 +12,8 @@
 //! later, and only if that one is refused as well the exchange ends.
 
 use std::{
+    cell::RefCell,
+    io::{self, Read},
     net::SocketAddr,
     sync::{
         Arc,
@@ -20,7 +22,10 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
+    io::Interest,
+    net::UdpSocket,
     sync::{Semaphore, watch},
     time::{Instant, sleep_until},
 };
@@ -170,26 +175,25 @@ impl Udp {
         let mut mismatches = 0;
         let mut over_tcp = Race::new();
         let mut tcp_failure = None;
-        let mut datagram = Vec::with_capacity(DATAGRAM_MAX_OCTETS);
         loop {
-            datagram.clear();
             tokio::select! {
-                received = lent.socket().recv_buf(&mut datagram), if mismatches < MISMATCHES_MAX => {
+                received = receive(lent.socket(), &query), if mismatches < MISMATCHES_MAX => {
                     match received {
-                        Ok(_) if message::belongs(&query, &datagram) => {
+                        Ok(Some(response)) => {
+                            let now = clock::instant();
                             self.life.mark_answer();
                             if is_clean && mismatches == 0 {
-                                lent.give_back();
+                                lent.give_back(now);
                             }
-                            if !message::is_truncated(&datagram) {
+                            if !message::is_truncated(&response) {
                                 return Ok(Received {
-                                    took: clock::instant() - began,
-                                    ..Received::fresh(datagram)
+                                    took: now - began,
+                                    ..Received::fresh(response)
                                 });
                             }
-                            return tcp.exchange(question, tries).await;
+                            return Box::pin(tcp.exchange(question, tries)).await;
                         }
-                        Ok(_) => {
+                        Ok(None) => {
                             mismatches += 1;
                             if mismatches == 1 {
                                 over_tcp.start(tcp.exchange(question, tries));
@@ -237,6 +241,26 @@ impl Udp {
             }
         }
     }
+}
+
+thread_local! {
+    /// Where a datagram is received: what waits for one holds no room for it.
+    static DATAGRAM: RefCell<Box<[u8]>> = RefCell::new(Box::from([0; DATAGRAM_MAX_OCTETS]));
+}
+
+/// Waits for a datagram: the response to `query`, or `None` for one that is not.
+async fn receive(socket: &UdpSocket, query: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let heard = Interest::READABLE | Interest::ERROR;
+    socket
+        .async_io(heard, || {
+            DATAGRAM.with_borrow_mut(|room| {
+                let octets = (&*SockRef::from(socket)).read(room)?;
+                let datagram = room.get(..octets).unwrap_or_default();
+                let belongs = message::belongs(query, datagram);
+                Ok(belongs.then(|| datagram.to_vec()))
+            })
+        })
+        .await
 }
 
 /// One address, with its sockets and its TCP connections.

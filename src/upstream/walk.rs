@@ -56,7 +56,7 @@ pub(super) struct Walk<'a> {
     question: &'a Question,
     tries: &'a Tries,
     race: Race<'a, (&'a Upstream, Result<Timed, ExchangeError>)>,
-    /// Ends when one that is asked is found to be down meanwhile.
+    /// Ends when one that has not answered at the first look is found to be down.
     downs: Race<'a, ()>,
     /// Those that were asked and have not ended.
     asked: Vec<Asked<'a>>,
@@ -98,10 +98,10 @@ impl<'a> Walk<'a> {
         began: Instant,
         deadline: Instant,
     ) -> Result<Exchanged, ExchangeError> {
-        self.start_next();
+        self.start_next(began);
         if self.is_hopeless && self.may_hedge() {
             // The second may be back before the first.
-            self.start_next();
+            self.start_next(began);
         }
         let patience = if self.is_hopeless {
             SILENCE_MAX_DOWN
@@ -119,28 +119,26 @@ impl<'a> Walk<'a> {
                     if let Some(response) = self.take(outcome) {
                         return Ok(response);
                     }
+                    let now = clock::instant();
                     if self.is_worth_the_next() {
-                        self.start_next();
+                        self.start_next(now);
                     }
                     if self.race.is_empty() {
                         return self.best();
                     }
-                    look_at = self.next_look(clock::instant());
+                    look_at = self.next_look(now);
                 }
                 Some(()) = self.downs.next() => {
-                    if self.waits_in_vain() {
-                        if self.is_next_well() {
-                            self.start_next();
-                        } else if !self.refused.is_empty() {
-                            return self.best();
-                        }
+                    let now = clock::instant();
+                    if self.gives_up(now) {
+                        return self.best();
                     }
-                    look_at = self.next_look(clock::instant());
+                    look_at = self.next_look(now);
                 }
                 () = sleep_until(wake_at.into()) => {
                     let now = clock::instant();
-                    if !is_last {
-                        self.look(now);
+                    if !is_last && self.look(now) && self.gives_up(now) {
+                        return self.best();
                     }
                     if is_last || self.is_over(now, began + patience) {
                         self.blame_all(now);
@@ -166,8 +164,8 @@ impl<'a> Walk<'a> {
     /// Puts the question to the next upstream, if there is one and the tries allow. Where nobody
     /// has said anything yet, one that is well is asked even then: those before it failed in a way
     /// that takes them out of use, so no name makes this happen twice.
-    fn start_next(&mut self) -> bool {
-        let is_free = || self.refused.is_empty() && self.is_next_well();
+    fn start_next(&mut self, now: Instant) -> bool {
+        let is_free = || self.refused.is_empty() && self.is_next_well(now);
         if self.next().is_none() || !self.tries.take() && !is_free() {
             return false;
         }
@@ -175,8 +173,7 @@ impl<'a> Walk<'a> {
             return false;
         };
         let (upstream, question, tries) = (chosen.upstream, self.question, self.tries);
-        self.downs.start(upstream.health().goes_down());
-        self.asked.push(Asked::new(&chosen, clock::instant()));
+        self.asked.push(Asked::new(&chosen, now));
         self.race
             .start(async move { (upstream, upstream.exchange(question, tries).await) });
         true
@@ -187,16 +184,26 @@ impl<'a> Walk<'a> {
         self.next().is_some() && self.tries.are_left() && self.set.budget().take()
     }
 
+    /// Asks the next where all that are asked are down by now; whether there is nobody to wait for.
+    fn gives_up(&mut self, now: Instant) -> bool {
+        if !self.waits_in_vain(now) {
+            return false;
+        }
+        if self.is_next_well(now) {
+            self.start_next(now);
+            return false;
+        }
+        !self.refused.is_empty()
+    }
+
     /// Whether all that are asked are down by now.
-    fn waits_in_vain(&self) -> bool {
-        let now = clock::instant();
+    fn waits_in_vain(&self, now: Instant) -> bool {
         let mut asked = self.asked.iter();
         asked.all(|asked| asked.upstream.health().facts(now).standing == Standing::Down)
     }
 
     /// Whether there is a next and nothing is held against it by now.
-    fn is_next_well(&self) -> bool {
-        let now = clock::instant();
+    fn is_next_well(&self, now: Instant) -> bool {
         let standing = |next: &Chosen<'_>| next.upstream.health().facts(now).standing;
         self.next()
             .is_some_and(|next| standing(next) < Standing::Suspected)
@@ -210,9 +217,19 @@ impl<'a> Walk<'a> {
             .max(now)
     }
 
-    /// Sees who is late or silent, and starts the next beside them.
-    fn look(&mut self, now: Instant) {
+    /// Sees who is late or silent, and starts the next beside them; whether one went down of which
+    /// that was not noticed.
+    fn look(&mut self, now: Instant) -> bool {
+        let mut went_down = false;
         for asked in &mut self.asked {
+            if !asked.is_watched {
+                // Not before, since nearly all answers are there by now.
+                asked.is_watched = true;
+                let health = asked.upstream.health();
+                self.downs.start(health.goes_down());
+                went_down |= asked.facts.standing != Standing::Down
+                    && health.facts(now).standing == Standing::Down;
+            }
             asked.look(now);
             if !asked.is_late && asked.has_waited(now, asked.facts.late_after) {
                 asked.is_late = true;
@@ -222,15 +239,18 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        let Some(next) = self.next() else { return };
+        let Some(next) = self.next() else {
+            return went_down;
+        };
         let all_late = self.asked.iter().all(|asked| asked.is_late);
         // One that is heard from is not helped by a second that starts from nothing.
         let all_quiet = self.asked.iter().all(|asked| asked.is_quiet(now));
         let is_well = next.facts.standing < Standing::Avoided;
         // Silence has a budget too, or a client would wait for one after the other.
         if all_quiet && self.tries.are_left() || all_late && is_well && self.may_hedge() {
-            self.start_next();
+            self.start_next(now);
         }
+        went_down
     }
 
     /// Notes an outcome; gives back the response if it is one to answer with.
@@ -352,6 +372,8 @@ struct Asked<'a> {
     at: Instant,
     /// It was found late.
     is_late: bool,
+    /// Its going down is waited for.
+    is_watched: bool,
     /// What was heard from it before.
     heard_before: u64,
     /// What was heard of answers from it before.
@@ -369,6 +391,7 @@ impl<'a> Asked<'a> {
             facts: chosen.facts,
             at: now,
             is_late: false,
+            is_watched: false,
             heard_before: life.of_upstream(),
             answers_before: life.answers(),
             last_heard: (life.of_upstream(), now),

@@ -8,8 +8,8 @@ const TARGETS_MAX: usize = 32;
 /// The highest offset a compression pointer can name.
 const POINTER_MAX: usize = 0x3fff;
 
-/// Room for the records of most answers.
-const OCTETS_USUAL: usize = 128;
+/// Room for the records of most answers, with a signature.
+const OCTETS_USUAL: usize = 512;
 
 /// The records of a reply as they stand behind the question.
 ///

@@ -1,6 +1,10 @@
 //! Domain names: reading them out of messages, comparing and ordering them.
 
-use std::{cmp::Ordering, fmt};
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use thiserror::Error;
 
@@ -10,9 +14,14 @@ use super::HEADER_OCTETS;
 pub const NAME_MAX_OCTETS: usize = 255;
 /// The most octets of one label (RFC 1035, section 3.1).
 pub const LABEL_MAX_OCTETS: usize = 63;
+/// The most labels of a name, the root label not counted.
+const LABELS_MAX: usize = NAME_MAX_OCTETS / 2;
 /// The most compression pointers followed in one name. A name has at most 127 labels, and a
 /// sensible encoder needs one pointer; the bound keeps a message of chained pointers linear.
 const POINTER_HOPS_MAX: usize = 16;
+/// Octets of a name that need no memory of their own: nearly all that people ask for, in a value of
+/// five words.
+const SHORT_OCTETS: usize = 38;
 
 /// Why octets or text are not a domain name. The sender is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -38,14 +47,34 @@ pub enum NameError {
 ///
 /// Equality and hashing are therefore case-insensitive in effect (RFC 4343); `Ord` is the
 /// canonical order of RFC 4034, section 6.1.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Name(Box<[u8]>);
+#[derive(Clone)]
+pub struct Name(Octets);
+
+/// The octets of a name. Names are made, copied and dropped all the time, and most are short.
+#[derive(Clone)]
+enum Octets {
+    Short { len: u8, octets: [u8; SHORT_OCTETS] },
+    Long(Box<[u8]>),
+}
+
+impl Octets {
+    fn new(name: &[u8]) -> Self {
+        let mut octets = [0; SHORT_OCTETS];
+        match (octets.get_mut(..name.len()), u8::try_from(name.len())) {
+            (Some(room), Ok(len)) => {
+                room.copy_from_slice(name);
+                Self::Short { len, octets }
+            }
+            _ => Self::Long(Box::from(name)),
+        }
+    }
+}
 
 impl Name {
     /// The root, `.`.
     #[must_use]
     pub fn root() -> Self {
-        Self(Box::new([0]))
+        Self(Octets::new(&[0]))
     }
 
     /// Reads the possibly compressed name at `start` of `message` and the offset just behind it.
@@ -57,7 +86,7 @@ impl Name {
         let (len, end) = expand(message, start, &mut buffer)?;
         let name = buffer.get_mut(..len).ok_or(NameError::TooLong)?;
         name.make_ascii_lowercase();
-        Ok((Self(Box::from(&*name)), end))
+        Ok((Self(Octets::new(name)), end))
     }
 
     /// Takes an uncompressed name in wire form that fills `octets` exactly.
@@ -69,7 +98,11 @@ impl Name {
         if end != octets.len() {
             return Err(NameError::Text);
         }
-        Ok(Self(octets.to_ascii_lowercase().into_boxed_slice()))
+        let mut buffer = [0; NAME_MAX_OCTETS];
+        let name = buffer.get_mut(..end).ok_or(NameError::TooLong)?;
+        name.copy_from_slice(octets);
+        name.make_ascii_lowercase();
+        Ok(Self(Octets::new(name)))
     }
 
     /// Reads presentation form (RFC 1035, section 5.1): `www.example.com`, with or without the
@@ -123,18 +156,23 @@ impl Name {
             return Err(NameError::TooLong);
         }
         wire.make_ascii_lowercase();
-        Ok(Self(wire.into_boxed_slice()))
+        Ok(Self(Octets::new(&wire)))
     }
 
     /// The name in uncompressed wire form, lower case, root label included.
     #[must_use]
     pub fn as_wire(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Octets::Short { len, octets } => octets.get(..usize::from(*len)).unwrap_or_default(),
+            Octets::Long(octets) => octets,
+        }
     }
 
     /// The labels from the leftmost on, without the root label.
     pub fn labels(&self) -> Labels<'_> {
-        Labels { rest: &self.0 }
+        Labels {
+            rest: self.as_wire(),
+        }
     }
 
     /// The number of labels without the root label; 0 for the root.
@@ -146,48 +184,50 @@ impl Name {
     /// Whether this is the root.
     #[must_use]
     pub fn is_root(&self) -> bool {
-        self.0.len() == 1
+        self.as_wire().len() == 1
     }
 
     /// Whether the leftmost label is `*`.
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
-        self.0.starts_with(b"\x01*")
+        self.as_wire().starts_with(b"\x01*")
     }
 
     /// The name without its leftmost label; `None` for the root.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
-        let len = usize::from(*self.0.first()?);
-        let rest = (len > 0).then(|| self.0.get(len + 1..))??;
-        Some(Self(Box::from(rest)))
+        let wire = self.as_wire();
+        let len = usize::from(*wire.first()?);
+        let rest = (len > 0).then(|| wire.get(len + 1..))??;
+        Some(Self(Octets::new(rest)))
     }
 
     /// The last `count` labels of the name, root label included; the whole name when it has fewer.
     #[must_use]
     pub fn suffix(&self, count: usize) -> Self {
         let skip = self.label_count().saturating_sub(count);
-        let mut rest: &[u8] = &self.0;
+        let mut rest = self.as_wire();
         for _ in 0..skip {
             let len = rest.first().map_or(0, |len| usize::from(*len));
             rest = rest.get(len + 1..).unwrap_or(&[0]);
         }
-        Self(Box::from(rest))
+        Self(Octets::new(rest))
     }
 
     /// Whether this name is `ancestor` or lies below it, compared label by label.
     #[must_use]
     pub fn is_within(&self, ancestor: &Self) -> bool {
-        let Some(extra) = self.0.len().checked_sub(ancestor.0.len()) else {
+        let (wire, ancestor) = (self.as_wire(), ancestor.as_wire());
+        let Some(extra) = wire.len().checked_sub(ancestor.len()) else {
             return false;
         };
-        if self.0.get(extra..) != Some(&ancestor.0) {
+        if wire.get(extra..) != Some(ancestor) {
             return false;
         }
         // The tail must begin where a label of ours begins, not in the middle of one.
         let mut at = 0;
         while at < extra {
-            at += self.0.get(at).map_or(1, |len| usize::from(*len) + 1);
+            at += wire.get(at).map_or(1, |len| usize::from(*len) + 1);
         }
         at == extra
     }
@@ -201,15 +241,16 @@ impl Name {
         if label.is_empty() {
             return Err(NameError::Text);
         }
-        if label.len() > LABEL_MAX_OCTETS || label.len() + 1 + self.0.len() > NAME_MAX_OCTETS {
+        let below = self.as_wire();
+        if label.len() > LABEL_MAX_OCTETS || label.len() + 1 + below.len() > NAME_MAX_OCTETS {
             return Err(NameError::TooLong);
         }
-        let mut wire = Vec::with_capacity(label.len() + 1 + self.0.len());
+        let mut wire = Vec::with_capacity(label.len() + 1 + below.len());
         wire.push(len);
         wire.extend_from_slice(label);
-        wire.extend_from_slice(&self.0);
+        wire.extend_from_slice(below);
         wire.make_ascii_lowercase();
-        Ok(Self(wire.into_boxed_slice()))
+        Ok(Self(Octets::new(&wire)))
     }
 }
 
@@ -225,12 +266,24 @@ fn push_label(wire: &mut Vec<u8>, label: &mut Vec<u8>) -> Result<(), NameError> 
     Ok(())
 }
 
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_wire() == other.as_wire()
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_wire().hash(state);
+    }
+}
+
 impl Ord for Name {
     /// Canonical order: label by label from the right, each as octets (RFC 4034, section 6.1).
     fn cmp(&self, other: &Self) -> Ordering {
-        let ours: Vec<&[u8]> = self.labels().collect();
-        let theirs: Vec<&[u8]> = other.labels().collect();
-        ours.iter().rev().cmp(theirs.iter().rev())
+        Rightmost::of(self).cmp(Rightmost::of(other))
     }
 }
 
@@ -266,6 +319,43 @@ impl fmt::Display for Name {
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// The labels of a name, rightmost first: without the root label.
+struct Rightmost<'a> {
+    wire: &'a [u8],
+    /// Where the labels not yet given out begin.
+    starts: [u8; LABELS_MAX],
+    left: usize,
+}
+
+impl<'a> Rightmost<'a> {
+    fn of(name: &'a Name) -> Self {
+        let mut starts = [0; LABELS_MAX];
+        let (mut at, mut left) = (0_u8, 0);
+        for (label, start) in name.labels().zip(&mut starts) {
+            *start = at;
+            // A name has at most 255 octets.
+            at = at.saturating_add(u8::try_from(label.len() + 1).unwrap_or(u8::MAX));
+            left += 1;
+        }
+        Self {
+            wire: name.as_wire(),
+            starts,
+            left,
+        }
+    }
+}
+
+impl<'a> Iterator for Rightmost<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.left = self.left.checked_sub(1)?;
+        let start = usize::from(*self.starts.get(self.left)?);
+        let len = usize::from(*self.wire.get(start)?);
+        self.wire.get(start + 1..=start + len)
     }
 }
 
@@ -358,6 +448,24 @@ mod tests {
 
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()
+    }
+
+    #[test]
+    fn names_of_every_length_behave_alike() {
+        let mut seen = std::collections::HashSet::new();
+        let mut longest = Name::root();
+        while let Ok(longer) = longest.child(b"A") {
+            assert_eq!(longer.as_wire().len(), longest.as_wire().len() + 2);
+            assert_eq!(longer, Name::from_wire(longer.as_wire()).unwrap());
+            assert_eq!(longer, name(&longer.to_string()));
+            assert_eq!(longer.parent().unwrap(), longest);
+            assert_eq!(longer.suffix(longest.label_count()), longest);
+            assert!(longer.is_within(&longest) && !longest.is_within(&longer));
+            assert!(longer > longest && seen.insert(longer.clone()));
+            longest = longer;
+        }
+        assert_eq!(longest.as_wire().len(), NAME_MAX_OCTETS);
+        assert_eq!(seen.len(), 127);
     }
 
     #[test]

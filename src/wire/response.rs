@@ -10,6 +10,9 @@ use super::{
 /// Records read of one response. A signed NXDOMAIN has about a dozen, the largest honest answers
 /// some hundreds; a message of 64 KiB can hold ten times the bound.
 const RECORDS_MAX: usize = 1_000;
+/// Records that a section is given room for at once: most have no more, and a count in a header is
+/// only a claim.
+const RECORDS_USUAL: usize = 4;
 /// Extended errors kept of one response, and octets kept of each text.
 const EXTENDED_ERRORS_MAX: usize = 4;
 const EXTENDED_ERROR_TEXT_OCTETS: usize = 120;
@@ -125,7 +128,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn section(&mut self, count: usize) -> Result<Vec<Record>, ResponseError> {
-        let mut records: Vec<Record> = Vec::new();
+        let mut records: Vec<Record> = Vec::with_capacity(count.min(RECORDS_USUAL));
         let mut rdata = Vec::new();
         for _ in 0..count {
             // Most records of a response repeat an owner by the same pointer.
@@ -156,6 +159,7 @@ impl Reader<'_> {
                 continue;
             }
             rdata.clear();
+            rdata.reserve(received.len());
             expand_rdata(self.octets, start, rdata_end, rtype, &mut rdata)
                 .map_err(|fault| ResponseError::Rdata { rtype, fault })?;
             records.push(Record {

@@ -4,7 +4,7 @@ use quinn::{Connection, ConnectionError, Endpoint, VarInt, crypto::rustls::QuicC
 
 use super::*;
 
-fn client(house: &House, alpn: &[u8]) -> Endpoint {
+pub(super) fn client(house: &House, alpn: &[u8]) -> Endpoint {
     let mut config = house.client_config(&[alpn]);
     config.enable_early_data = true;
     let config = QuicClientConfig::try_from(config).unwrap();
@@ -21,7 +21,7 @@ async fn connect(house: &House) -> (Endpoint, Connection) {
     (endpoint, connection)
 }
 
-async fn exchange(
+pub(super) async fn exchange(
     connection: &Connection,
     octets: &[u8],
 ) -> Result<Vec<u8>, quinn::ReadToEndError> {

@@ -2,6 +2,7 @@
 
 mod doq;
 mod https;
+mod quic;
 mod streams;
 mod tls;
 mod udp;
@@ -22,8 +23,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Settings, Shared, bind, serve, stream};
+use super::{Settings, Shared, bind, serve, stream, turn};
 use crate::{
+    clock::Now,
     handler::{Answer, Attempt, Client, Handler, Transport},
     net::server_tls::ServerTls,
 };
@@ -89,7 +91,11 @@ impl Handler for Canned {
         !self.turns_away.load(Ordering::Relaxed)
     }
 
-    fn try_answer(&self, query: &[u8], _: &Client, out: &mut Vec<u8>) -> Attempt<Vec<u8>> {
+    fn now(&self) -> Now {
+        Now::read()
+    }
+
+    fn try_answer(&self, _: &Now, query: &[u8], _: &Client, out: &mut Vec<u8>) -> Attempt<Vec<u8>> {
         if query.len() < 12 || query[2] & 0x80 != 0 {
             return Attempt::Malformed;
         }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     net::TcpStream,
 };
 
@@ -245,6 +245,8 @@ async fn a_query_that_comes_in_drips_gets_no_more_time() {
     // The answer to 400 zeros would have come, had it been waited for.
     assert_eq!(house.handler.asked.load(Ordering::Relaxed), 0);
 }
+
+impl turn::Source for DuplexStream {}
 
 #[tokio::test]
 async fn replies_that_are_read_in_drips_get_no_more_time() {

@@ -1,7 +1,7 @@
 //! DoT: handshakes, resumption and ALPN.
 
 use quinn::{ConnectionError, Endpoint, TransportErrorCode, crypto::rustls::QuicClientConfig};
-use rustls::{HandshakeKind, pki_types::ServerName, version};
+use rustls::{CipherSuite, HandshakeKind, pki_types::ServerName, version};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -40,6 +40,57 @@ async fn tls_1_2_and_1_3_are_spoken_and_resumed_by_every_worker() {
                 assert_eq!(kind, HandshakeKind::Resumed, "{version:?}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn the_server_chooses_the_cipher_suite_and_takes_what_there_is() {
+    let house = House::start();
+    let address = house.address(Transport::Tls);
+    for (offered, chosen) in [
+        (
+            &[
+                CipherSuite::TLS13_AES_256_GCM_SHA384,
+                CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+                CipherSuite::TLS13_AES_128_GCM_SHA256,
+            ][..],
+            CipherSuite::TLS13_AES_128_GCM_SHA256,
+        ),
+        (
+            &[
+                CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+                CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            ],
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        ),
+        (
+            &[CipherSuite::TLS13_AES_256_GCM_SHA384],
+            CipherSuite::TLS13_AES_256_GCM_SHA384,
+        ),
+        (
+            &[CipherSuite::TLS13_CHACHA20_POLY1305_SHA256],
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+        ),
+    ] {
+        let mut provider = rustls::crypto::ring::default_provider();
+        let suites = &mut provider.cipher_suites;
+        suites.retain(|suite| offered.contains(&suite.suite()));
+        suites.sort_by_key(|suite| offered.iter().position(|name| *name == suite.suite()));
+        let is_1_3 = suites.iter().all(|suite| suite.tls13().is_some());
+        let versions: &[_] = if is_1_3 {
+            &[&version::TLS13]
+        } else {
+            &[&version::TLS12]
+        };
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(house.roots.clone())
+            .with_no_client_auth();
+        let mut tls = connect(address, &Arc::new(config)).await.unwrap();
+        ask(&mut tls).await;
+        let suite = tls.get_ref().1.negotiated_cipher_suite().unwrap();
+        assert_eq!(suite.suite(), chosen);
     }
 }
 

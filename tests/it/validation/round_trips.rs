@@ -164,7 +164,7 @@ impl Bare {
                 transport: Transport::Tcp,
             };
             let mut out = Vec::new();
-            match resolver.try_answer(&query, &client, &mut out) {
+            match resolver.try_answer(&resolver.now(), &query, &client, &mut out) {
                 Attempt::Answered(_) => {}
                 Attempt::Pending(pending) => _ = resolver.finish(pending, &mut out).await,
                 _ => panic!("a query that a resolver answers"),
