@@ -209,15 +209,18 @@ fn names_asked_for_once_do_not_displace_those_asked_for_twice() {
 }
 
 #[test]
-fn a_name_asked_for_again_soon_after_it_left_stays() {
+fn names_asked_for_again_soon_after_they_left_stay() {
     let cache = cache(1 << 20);
+    let name = |i| format!("again{i}.example");
+    let there = || (0..50).filter(|&i| is_there(&cache, &name(i))).count();
     flood(&cache, "fill", 20_000);
-    cache.insert(stored(&key("again.example"), 100, 1));
+    (0..50).for_each(|i| cache.insert(stored(&key(&name(i)), 100, 1)));
     flood(&cache, "first", 2_000);
-    assert!(!is_there(&cache, "again.example"));
-    cache.insert(stored(&key("again.example"), 100, 1));
+    assert_eq!(there(), 0);
+    (0..50).for_each(|i| cache.insert(stored(&key(&name(i)), 100, 1)));
     flood(&cache, "second", 30_000);
-    assert!(is_there(&cache, "again.example"));
+    // A later name may have taken the place where one was remembered: about one in six.
+    assert!(there() > 25, "{}", there());
 }
 
 #[test]
