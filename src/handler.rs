@@ -98,14 +98,14 @@ pub trait Handler: Send + Sync + 'static {
     /// handshake and takes nobody's place. Asked for each connection, not for each query.
     fn admits(&self, address: IpAddr) -> bool;
 
-    /// Reads the clocks, for all queries of one turn of the event loop: reading them for each would
-    /// cost more than the look into the cache.
+    /// Reads the clocks, once for the queries that a UDP or stream listener takes in one turn:
+    /// reading them for each would cost as much as the look into the cache.
     fn now(&self) -> Now;
 
     /// Answers from memory, or says what else is needed. Never waits; does not allocate when it
     /// answers from the cache and `out` has room.
     ///
-    /// `query` is one DNS message without framing. The reply, complete and within the client's
+    /// `now` is [`Self::now`] as of this turn. `query` is one DNS message without framing. The reply, complete and within the client's
     /// size limits, is *appended* to `out`, so that a listener can put a length in front or
     /// collect several replies in one buffer. Nothing is appended unless `Answered` is returned.
     fn try_answer(

@@ -93,7 +93,8 @@ impl Access {
         });
         let since: Duration = now.saturating_duration_since(bucket.filled);
         bucket.tokens = (bucket.tokens + since.as_secs_f64() * rate).min(full);
-        bucket.filled = now;
+        // One worker's turn may have begun before that of another that was here already.
+        bucket.filled = bucket.filled.max(now);
         if bucket.tokens < 1.0 {
             return Admission::TooOften;
         }
@@ -126,6 +127,22 @@ mod tests {
                 .collect(),
             rate_limit_per_s,
         })
+    }
+
+    #[test]
+    fn workers_whose_turns_began_at_different_times_share_one_rate() {
+        let access = access(&["192.0.2.0/24"], 100);
+        let now = clock::instant();
+        let address = "192.0.2.1".parse().unwrap();
+        let later = now + Duration::from_millis(10);
+        let granted = (0..2_000)
+            .filter(|turn| {
+                let at = if turn % 2 == 0 { later } else { now };
+                access.admit(address, at) == Admission::Granted
+            })
+            .count();
+        let burst = 100 * usize::try_from(BURST_S).unwrap();
+        assert!(granted <= burst + 1, "{granted}");
     }
 
     #[test]

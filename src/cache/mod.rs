@@ -201,7 +201,8 @@ impl Cache {
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
-        // The table of a shard uses the hash's top seven and lowest bits; these lie between.
+        // The table of a shard uses the hash's top seven and lowest bits, its memory of names that
+        // left the low forty; these lie between.
         let at = usize::try_from(hash >> 40).unwrap_or(0) & (self.shards.len() - 1);
         let shard = self.shards.get(at).or(self.shards.first());
         lock(shard.expect("there is at least one shard, as `new` makes them"))

@@ -9,25 +9,25 @@ use super::{
 
 /// Newcomers have one in so many octets: enough time for a name in use to be asked for again, and
 /// little lost to names that are asked for once.
-const NEWCOMERS_SHARE: usize = 10;
+const NEWCOMERS_ONE_IN: usize = 10;
 /// Regulars that the hand passes over to find one that was not read; then the next has to go, so that
 /// the lock is held for a bounded time. Sixteen evict as well as any number (benches/eviction.rs).
 const PASSES_MAX: u32 = 16;
 /// One name that left is remembered for so many octets of the shard, about the size of an entry with
 /// one address: as many as there are entries, for two octets each.
-const REMEMBERED_PER_OCTETS: usize = 128;
+const OCTETS_PER_REMEMBERED: usize = 128;
 
 /// A part of the cache under one lock.
 ///
 /// Eviction is S3-FIFO in the main. A new entry is one of the newcomers, who leave in the order in
 /// which they came: to the regulars if they were read meanwhile or there is room, or for good. Who left for
-/// good is remembered for a while, and one of the regulars at once when he comes again. Among the
-/// regulars a hand goes round and takes the first that was not read since it passed him last (CLOCK). So
+/// good is remembered for a while, and one of the regulars at once when it comes again. Among the
+/// regulars a hand goes round and takes the first that was not read since it passed it last (CLOCK). So
 /// names that are asked for once, however many (CacheFlush), only ever displace each other; and a hit
 /// sets a mark and touches no neighbours' links, as a plain LRU list would.
 #[derive(Debug)]
 pub(super) struct Shard {
-    table: HashTable<Place>,
+    table: HashTable<Seat>,
     newcomers: Ring,
     regulars: Ring,
     /// Marks of names that left, each in the cell of its hash; 0 is none. Empty until the first leaves.
@@ -37,9 +37,9 @@ pub(super) struct Shard {
 
 /// Where an entry is: its number in the upper bits, the ring in the lowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place(u32);
+struct Seat(u32);
 
-impl Place {
+impl Seat {
     /// Numbers are below this.
     const END: u32 = 1 << 31;
     const REGULAR: u32 = 1;
@@ -104,9 +104,9 @@ impl Shard {
             self.ring_mut(place).replace(place.number(), stored);
         } else {
             let place = if self.recall(hash) {
-                self.regulars.put(stored, Place::END).map(Place::regular)
+                self.regulars.put(stored, Seat::END).map(Seat::regular)
             } else {
-                self.newcomers.put(stored, Place::END).map(Place::newcomer)
+                self.newcomers.put(stored, Seat::END).map(Seat::newcomer)
             };
             let Some(place) = place else {
                 return;
@@ -186,7 +186,7 @@ impl Shard {
     }
 
     fn newcomers_octets_max(&self) -> usize {
-        self.octets_max / NEWCOMERS_SHARE
+        self.octets_max / NEWCOMERS_ONE_IN
     }
 
     fn regulars_octets_max(&self) -> usize {
@@ -206,12 +206,12 @@ impl Shard {
         let hash = rehash(stored.entry().key());
         let Ok(mut occupied) = self
             .table
-            .find_entry(hash, |&place| place == Place::newcomer(number))
+            .find_entry(hash, |&place| place == Seat::newcomer(number))
         else {
             return;
         };
-        if stays && let Some(number) = self.regulars.put(stored, Place::END) {
-            *occupied.get_mut() = Place::regular(number);
+        if stays && let Some(number) = self.regulars.put(stored, Seat::END) {
+            *occupied.get_mut() = Seat::regular(number);
             return;
         }
         occupied.remove();
@@ -230,7 +230,7 @@ impl Shard {
                 let hash = rehash(stored.entry().key());
                 let found = self
                     .table
-                    .find_entry(hash, |&place| place == Place::regular(number));
+                    .find_entry(hash, |&place| place == Seat::regular(number));
                 if let Ok(occupied) = found {
                     occupied.remove();
                 }
@@ -243,7 +243,7 @@ impl Shard {
     /// Remembers that the name of that hash left.
     fn remember(&mut self, hash: u64) {
         if self.remembered.is_empty() {
-            let cells = self.octets_max / REMEMBERED_PER_OCTETS;
+            let cells = self.octets_max / OCTETS_PER_REMEMBERED;
             self.remembered = vec![0; cells.max(1)].into_boxed_slice();
         }
         if let Some((cell, mark)) = self.cell(hash) {
@@ -267,7 +267,7 @@ impl Shard {
         Some((self.remembered.get_mut(at)?, mark))
     }
 
-    fn ring_mut(&mut self, place: Place) -> &mut Ring {
+    fn ring_mut(&mut self, place: Seat) -> &mut Ring {
         if place.is_regular() {
             &mut self.regulars
         } else {
@@ -275,12 +275,12 @@ impl Shard {
         }
     }
 
-    fn key_of(&self, place: Place) -> &[u8] {
+    fn key_of(&self, place: Seat) -> &[u8] {
         key_of(&self.newcomers, &self.regulars, place)
     }
 }
 
-fn key_of<'a>(newcomers: &'a Ring, regulars: &'a Ring, place: Place) -> &'a [u8] {
+fn key_of<'a>(newcomers: &'a Ring, regulars: &'a Ring, place: Seat) -> &'a [u8] {
     let ring = if place.is_regular() {
         regulars
     } else {

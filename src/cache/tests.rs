@@ -227,10 +227,13 @@ fn names_asked_for_again_soon_after_they_left_stay() {
 fn regulars_that_are_all_read_make_room_still() {
     let size = 1 << 20;
     let cache = cache(size);
+    let read = |i| cache.read(&key(&format!("{i}.example")), |_| ()).is_some();
     for i in 0..20_000 {
-        let key = key(&format!("{i}.example"));
-        cache.insert(stored(&key, 100, 1));
-        assert!(cache.read(&key, |_| ()).is_some());
+        cache.insert(stored(&key(&format!("{i}.example")), 100, 1));
+        assert!(read(i));
+        if i % 1_000 == 999 {
+            assert!((0..i).filter(|&j| read(j)).count() > 500);
+        }
         assert!(cache.octets() <= size);
     }
     assert!(cache.octets() > size * 9 / 10);
@@ -239,6 +242,7 @@ fn regulars_that_are_all_read_make_room_still() {
 #[test]
 fn a_fresh_answer_inherits_the_place_of_the_old() {
     let cache = cache(1 << 20);
+    flood(&cache, "fill", 20_000);
     cache.insert(stored(&key("used.example"), 100, 1));
     assert!(cache.read(&key("used.example"), |_| ()).is_some());
     cache.insert(stored(&key("used.example"), 300, 2));
@@ -248,7 +252,8 @@ fn a_fresh_answer_inherits_the_place_of_the_old() {
 
 #[test]
 fn whatever_happens_every_entry_is_found_and_paid_for() {
-    let cache = cache(512 * 1024);
+    let mut size = 512 << 10;
+    let cache = cache(size);
     let mut chance = 1_u32;
     for step in 0..60_000_u32 {
         chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -263,11 +268,16 @@ fn whatever_happens_every_entry_is_found_and_paid_for() {
             _ => cache.insert(stored(&key, octets, 1)),
         }
         if step % 10_000 == 9_999 {
-            cache.resize(if step % 20_000 == 9_999 { 200 } else { 512 } * 1024);
+            size = if size == 512 << 10 {
+                200 << 10
+            } else {
+                512 << 10
+            };
+            cache.resize(size);
             let zone = Name::parse(&format!("{number}.example")).unwrap();
             cache.remove_zone(&zone);
         }
-        assert!(cache.octets() <= 512 * 1024);
+        assert!(cache.octets() <= size);
     }
     let mut keys = Vec::new();
     cache.for_each(|entry| keys.push(entry.key().to_vec()));

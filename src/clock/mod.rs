@@ -112,13 +112,15 @@ fn uptime_s() -> u32 {
 #[must_use]
 pub fn asleep(now: Instant) -> Duration {
     static FIRST: LazyLock<(Instant, Duration)> = LazyLock::new(|| (instant(), since_boot()));
-    let (began, booted) = *FIRST;
+    let (first, first_since_boot) = *FIRST;
     // A pause between two readings looks like sleep; see [`SLEEP_MIN`].
-    let awake = now.saturating_duration_since(began);
-    since_boot().saturating_sub(booted).saturating_sub(awake)
+    let awake = now.saturating_duration_since(first);
+    since_boot()
+        .saturating_sub(first_since_boot)
+        .saturating_sub(awake)
 }
 
-/// Sleep included.
+/// Time since the machine booted, sleep included.
 fn since_boot() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }

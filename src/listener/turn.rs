@@ -19,7 +19,7 @@ use crate::{
     handler::{Answer, Attempt, Client, Handler},
 };
 
-/// The most octets read from a connection at once: one full TLS record.
+/// The most octets read from a TCP connection at once.
 const READ_MAX_OCTETS: usize = 16 * 1024;
 
 /// A spare buffer larger than this is given back to the allocator.

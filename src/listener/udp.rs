@@ -171,6 +171,9 @@ impl Datagrams {
 
     /// Sends one reply, from the address the query was sent to.
     fn send(&self, contents: &[u8], to: &Destination) -> io::Result<()> {
+        if to.local.is_none() {
+            return self.socket.try_send_to(contents, to.client).map(drop);
+        }
         let transmit = Transmit {
             destination: to.client,
             ecn: None,

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use crate::{entropy, wire::Name};
+use crate::wire::Name;
 
 /// What a zone has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ fn numbered() -> impl Iterator<Item = (String, &'static str)> {
 }
 
 /// The zones by the wire form of their apexes.
-static BY_NAME: LazyLock<HashMap<Box<[u8]>, Zone, ahash::RandomState>> = LazyLock::new(|| {
+static BY_NAME: LazyLock<HashMap<Box<[u8]>, Zone>> = LazyLock::new(|| {
     let entry = |apex: &str, kind, document| {
         let apex = Box::from(name(apex).as_wire());
         (apex, Zone { kind, document })
@@ -120,9 +120,7 @@ static BY_NAME: LazyLock<HashMap<Box<[u8]>, Zone, ahash::RandomState>> = LazyLoc
         .iter()
         .map(|&(apex, kind, document)| entry(apex, kind, document));
     let counted = numbered().map(|(apex, document)| entry(&apex, Kind::Empty, document));
-    let mut zones = HashMap::with_hasher(entropy::hasher());
-    zones.extend(written.chain(counted));
-    zones
+    written.chain(counted).collect()
 });
 
 /// The top-level labels of the zones. They are few, so nearly every name is known by its last label

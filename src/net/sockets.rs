@@ -52,18 +52,23 @@ pub fn bind_tcp(
 /// telling to which a datagram came. An old kernel may have nothing to turn off.
 pub fn receive_bare(socket: &impl AsFd, local: SocketAddr) {
     use nix::sys::socket::{setsockopt, sockopt};
-    let mut refused = setsockopt(socket, sockopt::UdpGroSegment, &false).err();
+    let note = |outcome: nix::Result<()>| {
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "a socket keeps an option that costs time");
+        }
+    };
+    note(setsockopt(socket, sockopt::UdpGroSegment, &false));
     let has_one_address = !local.ip().is_unspecified();
     if local.is_ipv4() {
-        refused = refused.or(setsockopt(socket, sockopt::IpRecvTos, &false).err());
+        note(setsockopt(socket, sockopt::IpRecvTos, &false));
         if has_one_address {
-            refused = refused.or(setsockopt(socket, sockopt::Ipv4PacketInfo, &false).err());
+            note(setsockopt(socket, sockopt::Ipv4PacketInfo, &false));
         }
-    } else if has_one_address {
-        refused = refused.or(setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &false).err());
-    }
-    if let Some(error) = refused {
-        tracing::debug!(%error, "a socket keeps options that cost time");
+    } else {
+        note(setsockopt(socket, sockopt::Ipv6RecvTClass, &false));
+        if has_one_address {
+            note(setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &false));
+        }
     }
 }
 

@@ -78,7 +78,7 @@ pub(super) enum Joined<T> {
     Passenger(oneshot::Receiver<T>),
 }
 
-/// A flight that its pilot polls: a task of its own would cost more than the flight itself. It ends
+/// A flight that its pilot polls: a task of its own would cost an allocation and a turn. It ends
 /// with nothing when it panics, so that its pilot has something to say to the client.
 ///
 /// Where the pilot's client leaves before the end, the flight becomes a task: it goes on for the

@@ -222,7 +222,7 @@ impl Shared {
 #[derive(Clone, Debug)]
 struct Landed {
     stored: Arc<Stored>,
-    /// When it was found.
+    /// When it was found. Replies are aged by it, which saves each a look at the clocks.
     at: Now,
 }
 

@@ -170,24 +170,21 @@ async fn attempt<U: Exchange>(
         foresee(question, &keys, settings, now)
     };
     let mut asked = foreseen.clone();
-    // Most answers come from zones that are known: nothing else is fetched for them.
-    let mut fetches = None;
-    if !foreseen.is_empty() {
-        fetches = Some(
-            foreseen
-                .into_iter()
-                .map(fetch)
-                .collect::<FuturesUnordered<_>>(),
-        );
-    }
+    // Most answers come from zones that are known; an empty set would allocate for nothing.
+    let mut fetches = (!foreseen.is_empty()).then(|| {
+        foreseen
+            .into_iter()
+            .map(fetch)
+            .collect::<FuturesUnordered<_>>()
+    });
 
     // What is foreseen may be there before the answer is.
     let mut early: Vec<(Question, Outcome)> = Vec::new();
     let answered = loop {
-        let Some(foreseen) = fetches.as_mut().filter(|fetches| !fetches.is_empty()) else {
+        let Some(others) = fetches.as_mut().filter(|fetches| !fetches.is_empty()) else {
             break own.await?;
         };
-        match select(own.as_mut(), foreseen.next()).await {
+        match select(own.as_mut(), others.next()).await {
             Either::Left((outcome, _)) => break outcome?,
             Either::Right((other, _)) => early.extend(other),
         }

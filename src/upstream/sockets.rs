@@ -3,8 +3,8 @@
 //! A port that an attacker does not know is half of what protects plain DNS (RFC 5452, section 9.2).
 //! As long as few queries are on their way each has a fresh port of its own. Opening a socket costs
 //! more than all else about a query, though, so under load they are used again: one query at a time,
-//! a random one of all that are open, each for a short time and a few queries. So there are always
-//! hundreds of ports to guess among, and none is open long enough to be found by probing.
+//! a random one of all that are idle, each for a short time and a few queries. So there are always
+//! more than a hundred ports to guess among, and none is open long enough to be found by probing.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{io::Interest, net::UdpSocket, time::sleep_until};
+use tokio::{net::UdpSocket, time::sleep_until};
 
 use crate::{clock, entropy};
 
@@ -23,8 +23,12 @@ const PORT_DRAWS: u32 = 8;
 const PORT_FIRST: u16 = 1024;
 /// How long a socket may be open: finding an open port by its side effects takes longer.
 const AGE_MAX: Duration = Duration::from_secs(3);
-/// How many queries one socket carries at most. Opening one then costs a thirtieth per query.
-const USES_MAX: u8 = 32;
+/// How many queries one socket carries at most: opening one then costs little per query. Under more
+/// load than this allows for in [`AGE_MAX`], that is what bounds a socket's life.
+const USES_MAX: u8 = 128;
+/// With so many idle ones they are used again. Fewer would be easier to guess among; more are out of the
+/// processor's caches whenever their turn comes.
+const IDLE_ENOUGH: usize = 128;
 /// How often old ones are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -71,8 +75,8 @@ impl Sockets {
         }))
     }
 
-    /// A socket for one query: a fresh one, or, when as many are open as may be, a random one of
-    /// those that are idle.
+    /// A socket for one query: a fresh one, or, when enough are open, a random one of those that are
+    /// idle.
     pub(super) async fn lend(&self) -> io::Result<Lent> {
         while let Some(open) = self.0.take_idle() {
             // What came to it meanwhile was not asked for: somebody may know its port.
@@ -111,10 +115,6 @@ impl Lent {
     /// whatever else may still come would look like a forgery to the next query.
     pub(super) fn give_back(mut self, now: Instant) {
         if let Some(open) = self.open.take() {
-            // The runtime takes a socket that gave one datagram for one that has more. Telling it
-            // otherwise saves the system calls that would find nothing.
-            let nothing: io::Result<()> = Err(io::ErrorKind::WouldBlock.into());
-            drop(open.socket.try_io(Interest::READABLE, || nothing));
             self.owner.keep(open, now);
         }
     }
@@ -139,7 +139,7 @@ impl Shared {
     /// A random idle socket, if it is time to use them again.
     fn take_idle(&self) -> Option<Open> {
         let mut state = self.lock();
-        if state.open < self.open_max {
+        if state.open < self.open_max && state.idle.len() < IDLE_ENOUGH {
             return None;
         }
         let idle = u32::try_from(state.idle.len()).unwrap_or(u32::MAX);
@@ -192,7 +192,8 @@ async fn sweep(shared: Weak<Shared>) {
     }
 }
 
-/// Whether no datagram waits to be read.
+/// Whether neither a datagram nor an error waits. The runtime takes a socket that gave a datagram for
+/// one that has more, so this asks the system.
 fn has_heard_nothing(socket: &UdpSocket) -> bool {
     matches!(socket.try_recv(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
@@ -286,6 +287,22 @@ mod tests {
         let lent = sockets.lend().await.unwrap();
         assert_ne!(port(&lent), before.port());
         assert_eq!(sockets.0.lock().open, 1);
+    }
+
+    #[tokio::test]
+    async fn one_that_was_refused_while_idle_is_not_used_again() {
+        let (upstream, sockets) = sockets(1).await;
+        let lent = sockets.lend().await.unwrap();
+        let before = port(&lent);
+        lent.socket().send(b"query").await.unwrap();
+        let (_, from) = upstream.recv_from(&mut [0; 8]).await.unwrap();
+        upstream.send_to(b"response", from).await.unwrap();
+        lent.socket().recv(&mut [0; 8]).await.unwrap();
+        // Nobody hears the second.
+        drop(upstream);
+        lent.socket().send(b"query").await.unwrap();
+        lent.give_back(clock::instant());
+        assert_ne!(port(&sockets.lend().await.unwrap()), before);
     }
 
     /// Waits until the runtime knows of what came.

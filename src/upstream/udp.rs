@@ -191,6 +191,7 @@ impl Udp {
                                     ..Received::fresh(response)
                                 });
                             }
+                            // Boxed, since it is rare and would make every exchange as large.
                             return Box::pin(tcp.exchange(question, tries)).await;
                         }
                         Ok(None) => {
@@ -250,6 +251,7 @@ thread_local! {
 
 /// Waits for a datagram: the response to `query`, or `None` for one that is not.
 async fn receive(socket: &UdpSocket, query: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    // A refusal by ICMP is an error of the socket and nothing to read.
     let heard = Interest::READABLE | Interest::ERROR;
     socket
         .async_io(heard, || {

@@ -130,14 +130,14 @@ impl<'a> Walk<'a> {
                 }
                 Some(()) = self.downs.next() => {
                     let now = clock::instant();
-                    if self.gives_up(now) {
+                    if self.moves_on(now) {
                         return self.best();
                     }
                     look_at = self.next_look(now);
                 }
                 () = sleep_until(wake_at.into()) => {
                     let now = clock::instant();
-                    if !is_last && self.look(now) && self.gives_up(now) {
+                    if !is_last && self.look(now) && self.moves_on(now) {
                         return self.best();
                     }
                     if is_last || self.is_over(now, began + patience) {
@@ -184,8 +184,9 @@ impl<'a> Walk<'a> {
         self.next().is_some() && self.tries.are_left() && self.set.budget().take()
     }
 
-    /// Asks the next where all that are asked are down by now; whether there is nobody to wait for.
-    fn gives_up(&mut self, now: Instant) -> bool {
+    /// Where all that are asked are down by now: asks the next if that is well; if not, whether a
+    /// response that was held back is to be given out.
+    fn moves_on(&mut self, now: Instant) -> bool {
         if !self.waits_in_vain(now) {
             return false;
         }

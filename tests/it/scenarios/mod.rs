@@ -465,18 +465,15 @@ impl Stage {
         };
         let mut out = Vec::new();
         let began = tokio::time::Instant::now();
-        let at_once =
-            match self
-                .resolver
-                .try_answer(&self.resolver.now(), &octets, &client, &mut out)
-            {
-                Attempt::Answered(_) => true,
-                Attempt::Pending(pending) => {
-                    self.resolver.finish(pending, &mut out).await;
-                    false
-                }
-                other => return Err(format!("no answer: {other:?}")),
-            };
+        let now = self.resolver.now();
+        let at_once = match self.resolver.try_answer(&now, &octets, &client, &mut out) {
+            Attempt::Answered(_) => true,
+            Attempt::Pending(pending) => {
+                self.resolver.finish(pending, &mut out).await;
+                false
+            }
+            other => return Err(format!("no answer: {other:?}")),
+        };
         let reply = Answered::parse(&out).ok_or("the reply cannot be read")?;
         let key = wire::Query::peek(&octets).map_err(|fault| format!("{fault:?}"))?;
         self.replied.insert(key.key().to_vec(), reply.rcode);
