@@ -26,7 +26,9 @@ const AGE_MAX: Duration = Duration::from_secs(3);
 /// How many queries one socket carries at most: opening one then costs little per query. Under more
 /// load than this allows for in [`AGE_MAX`], that is what bounds a socket's life.
 const USES_MAX: u8 = 128;
-/// With so many idle ones they are used again. Fewer would be easier to guess among; more are out of the
+/// With so many queries on their way it is load, and idle sockets are used again.
+const BUSY: usize = 32;
+/// With so many idle ones, that is: fewer would be easier to guess among; more are out of the
 /// processor's caches whenever their turn comes.
 const IDLE_ENOUGH: usize = 128;
 /// How often old ones are looked for.
@@ -139,7 +141,9 @@ impl Shared {
     /// A random idle socket, if it is time to use them again.
     fn take_idle(&self) -> Option<Open> {
         let mut state = self.lock();
-        if state.open < self.open_max && state.idle.len() < IDLE_ENOUGH {
+        let in_use = state.open - state.idle.len();
+        let is_load = in_use >= BUSY && state.idle.len() >= IDLE_ENOUGH;
+        if state.open < self.open_max && !is_load {
             return None;
         }
         let idle = u32::try_from(state.idle.len()).unwrap_or(u32::MAX);
