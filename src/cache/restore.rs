@@ -1,7 +1,7 @@
 //! Entries out of a file: nothing of what their octets say is believed before it is checked.
 
 use super::{Form, entry::Stored};
-use crate::wire::{CLASS_IN, HEADER_OCTETS, Name, Response, rcode};
+use crate::wire::{CLASS_IN, HEADER_OCTETS, Name, Record, Response, rcode};
 
 /// Octets of a key behind its name: type, class, CD.
 const KEY_TAIL_OCTETS: usize = 5;
@@ -41,7 +41,8 @@ pub(super) fn restore(octets: &[u8], stored_s: u32) -> Option<Stored> {
     Some(stored)
 }
 
-/// Whether a reply with these records can be read, and none of their TTLs ends before `ttl_s`.
+/// Whether a reply with these records can be read, whatever becomes of their TTLs, and none of them ends
+/// before `ttl_s`.
 fn check(name: &Name, question_tail: [u8; 4], form: &Form<'_>, ttl_s: u32) -> Option<()> {
     let mut message = Vec::with_capacity(
         HEADER_OCTETS + name.as_wire().len() + question_tail.len() + form.records.len(),
@@ -55,7 +56,7 @@ fn check(name: &Name, question_tail: [u8; 4], form: &Form<'_>, ttl_s: u32) -> Op
     message.extend_from_slice(&question_tail);
     let start = message.len();
     message.extend_from_slice(form.records);
-    Response::parse(&message).ok()?;
+    let written = Response::parse(&message).ok()?;
     // What parses is records from end to end, so this finds the TTL of each.
     let mut ttls = form.ttl_offsets().map(|at| {
         let ttl = message.get(start + at..).and_then(<[u8]>::first_chunk);
@@ -64,5 +65,28 @@ fn check(name: &Name, question_tail: [u8; 4], form: &Form<'_>, ttl_s: u32) -> Op
     let is_ttl = |written: Option<u32>| {
         written.is_some_and(|written| written <= i32::MAX.unsigned_abs() && written >= ttl_s)
     };
-    ttls.all(is_ttl).then_some(())
+    if !ttls.all(is_ttl) {
+        return None;
+    }
+    // A name may point back to where a TTL stands, and would be another one as that changes: a zero
+    // ends it there, and a one begins a label.
+    let written = without_ttls(written);
+    for octet in [0, 1] {
+        for at in form.ttl_offsets() {
+            message.get_mut(start + at..)?.get_mut(..4)?.fill(octet);
+        }
+        if without_ttls(Response::parse(&message).ok()?) != written {
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// The records of a response's answer and authority sections, all with a TTL of 0.
+fn without_ttls(response: Response) -> [Vec<Record>; 2] {
+    let mut sections = [response.answer, response.authority];
+    for record in sections.iter_mut().flatten() {
+        record.ttl_s = 0;
+    }
+    sections
 }
