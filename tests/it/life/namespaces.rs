@@ -24,7 +24,7 @@ use super::{is_full, ms, note};
 use crate::{
     interop::tools::program,
     lab::{Answered, Ask, LabOptions, SERVER_NAME, Transport, http::PATH, message::NOERROR},
-    process::{PATIENCE, PLAIN, RunningLab, Setup, Truename},
+    process::{PATIENCE, PLAIN, RunningLab, Setup, Truename, uninterrupted},
 };
 
 /// Where the lab is.
@@ -213,7 +213,7 @@ fn first_answer(server: SocketAddr) -> Duration {
         socket.send(&query.encode()).unwrap();
         let asked = Instant::now();
         while asked.elapsed() < ASK_EVERY {
-            match socket.recv(&mut buffer) {
+            match uninterrupted(|| socket.recv(&mut buffer)) {
                 Ok(length) => {
                     let answered = Answered::parse(&buffer[..length]).unwrap();
                     if answered.rcode == NOERROR {

@@ -460,12 +460,17 @@ pub(super) fn ask(server: SocketAddr, ask: &Ask) -> Answered {
 /// The next response on a socket that has a timeout.
 pub(super) fn receive(socket: &UdpSocket) -> io::Result<Answered> {
     let mut buffer = vec![0; 65535];
+    let length = uninterrupted(|| socket.recv(&mut buffer))?;
+    Ok(Answered::parse(&buffer[..length]).unwrap())
+}
+
+/// Receives on a socket that has a timeout: with one set, the kernel does not take a wait up again
+/// by itself when the process was stopped and went on (signal(7)).
+pub(super) fn uninterrupted(mut receive: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
-        match socket.recv(&mut buffer) {
-            Ok(length) => return Ok(Answered::parse(&buffer[..length]).unwrap()),
-            // With a timeout set, the kernel does not take a wait up again by itself.
+        match receive() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            received => return received,
         }
     }
 }

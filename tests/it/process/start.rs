@@ -272,7 +272,7 @@ fn systemd_is_told_of_every_change_of_state() {
     // What is said for people is another matter.
     let told = || loop {
         let mut buffer = [0; 4096];
-        let length = socket.recv(&mut buffer).unwrap();
+        let length = uninterrupted(|| socket.recv(&mut buffer)).unwrap();
         let text = String::from_utf8(buffer[..length].to_vec()).unwrap();
         if !text.starts_with("STATUS=") {
             return text;
@@ -306,7 +306,7 @@ fn the_watchdog_is_fed_while_all_workers_answer() {
     let mut fed = 0;
     while fed < 10 {
         let mut buffer = [0; 4096];
-        let length = socket.recv(&mut buffer).unwrap();
+        let length = uninterrupted(|| socket.recv(&mut buffer)).unwrap();
         fed += usize::from(&buffer[..length] == b"WATCHDOG=1\n");
     }
     truename.stop();
