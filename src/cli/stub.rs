@@ -79,6 +79,7 @@ fn ask_udp(query: &[u8], address: SocketAddr, deadline: Instant) -> io::Result<V
                     }
                 }
                 Err(error) if is_timeout(&error) => break,
+                Err(error) if was_stopped(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -112,10 +113,11 @@ fn ask_tcp(query: &[u8], address: SocketAddr, deadline: Instant) -> io::Result<V
 fn read_exact(stream: &mut TcpStream, mut out: &mut [u8], deadline: Instant) -> io::Result<()> {
     while !out.is_empty() {
         stream.set_read_timeout(Some(left(deadline)?))?;
-        let octets = stream.read(out)?;
-        if octets == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        let octets = match stream.read(out) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if was_stopped(&error) => 0,
+            octets => octets?,
+        };
         out = out.get_mut(octets..).unwrap_or_default();
     }
     Ok(())
@@ -134,6 +136,12 @@ fn is_timeout(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
     )
+}
+
+/// Whether a wait ended because the program was stopped and went on, as by Ctrl-Z and `fg`: with a
+/// timeout set, the kernel does not take the wait up again by itself (signal(7)).
+fn was_stopped(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
 }
 
 /// Whether `response` has the query's id, is a response, and repeats its question (RFC 5452,

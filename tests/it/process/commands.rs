@@ -1,5 +1,7 @@
 //! The commands that read and show: check, query, and what becomes of a reader who leaves.
 
+use std::net::TcpListener;
+
 use super::*;
 use crate::lab::{Transport, name::Name};
 
@@ -107,6 +109,49 @@ fn query_asks_nobody_for_special_use_names() {
     assert_eq!(lab.record().len(), 0);
 }
 
+/// Ctrl-Z while it waits, then `fg`.
+#[test]
+fn query_that_was_stopped_goes_on_waiting() {
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = datagrams.local_addr().unwrap();
+    let streams = TcpListener::bind(server).unwrap();
+    for transport in ["udp", "tcp"] {
+        let url = format!("{transport}://{server}");
+        let arguments = ["query", "www.example", "--server", &url];
+        let mut asking = Setup::new().arguments(&arguments).start_unheard();
+        let stop_and_continue = |asking: &Truename| {
+            asking.wait_for_state('S');
+            asking.signal("STOP");
+            asking.wait_for_state('T');
+            asking.signal("CONT");
+            asking.wait_for_state('S');
+        };
+        let mut query = [0; 512];
+        if transport == "udp" {
+            let (length, client) = datagrams.recv_from(&mut query).unwrap();
+            stop_and_continue(&asking);
+            let response = empty_response(&query[..length]);
+            datagrams.send_to(&response, client).unwrap();
+        } else {
+            let (mut stream, _) = streams.accept().unwrap();
+            let length = stream.read(&mut query).unwrap();
+            stop_and_continue(&asking);
+            let response = framed(&empty_response(&query[2..length]));
+            stream.write_all(&response).unwrap();
+        }
+        let status = asking.wait();
+        assert!(status.success(), "{transport}: {:?}", asking.log.all());
+    }
+}
+
+/// A response without records to a query that ends with an OPT record without options.
+fn empty_response(query: &[u8]) -> Vec<u8> {
+    let mut response = query[..query.len() - 11].to_vec();
+    response[2] |= 0x80;
+    response[10..12].copy_from_slice(&[0, 0]);
+    response
+}
+
 #[test]
 fn query_shows_the_answer_of_a_running_instance() {
     let lab = RunningLab::start();
@@ -154,7 +199,7 @@ fn query_works_without_a_running_instance() {
     let text = setup.run(&["query", "www.secure.com"]).succeeded();
     assert!(text.contains("192.0.2.80"), "{text}");
 
-    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = server.local_addr().unwrap();
     drop(server);
     let server = format!("tcp://{address}");

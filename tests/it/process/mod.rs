@@ -389,6 +389,17 @@ impl Truename {
         assert!(sent.unwrap().success());
     }
 
+    /// Waits until the kernel shows the program in a state, such as `T` for stopped (proc(5)).
+    #[track_caller]
+    fn wait_for_state(&self, state: char) {
+        let path = format!("/proc/{}/stat", self.child.id());
+        wait_until("a state of the program", || {
+            let stat = fs::read_to_string(&path).unwrap();
+            // Behind the name, which may hold anything.
+            stat.rsplit_once(") ").unwrap().1.starts_with(state)
+        });
+    }
+
     /// Asks over UDP; the answer must come.
     #[track_caller]
     pub(super) fn ask(&self, name: &str) -> Answered {
