@@ -315,9 +315,10 @@ mod kernel {
             recvfrom, socket,
         },
     };
-    use tokio::io::unix::AsyncFd;
+    use tokio::io::{Interest, unix::AsyncFd};
 
     use super::{Change, IpAddr, Network, io};
+    use crate::net::sockets;
 
     /// The kernel sends at most so many octets at once.
     const RECEIVE_OCTETS: usize = 32 * 1024;
@@ -347,11 +348,7 @@ mod kernel {
             bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
             // After the socket, so that no change falls between.
             let network = present()?;
-            #[allow(
-                deprecated,
-                reason = "its successor is unsafe; the danger is a type that changes its descriptor, and this one never does"
-            )]
-            let socket = AsyncFd::new(socket)?;
+            let socket = sockets::watched(socket, Interest::READABLE)?;
             Ok(Self {
                 socket,
                 network,

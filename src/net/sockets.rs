@@ -9,10 +9,11 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
-    os::fd::AsFd,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// What the kernel is asked to hold for a datagram socket in each direction. A burst of some
 /// thousand queries fits; the kernel uses the memory only while datagrams wait.
@@ -70,6 +71,22 @@ pub fn receive_bare(socket: &impl AsFd, local: SocketAddr) {
             note(setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &false));
         }
     }
+}
+
+/// Lets the runtime watch a descriptor for what `interest` says, and for nothing else: the runtime's
+/// own sockets are also woken each time the system has sent a datagram.
+///
+/// # Errors
+/// The system watches no more descriptors.
+pub fn watched<T: AsRawFd + Into<OwnedFd>>(
+    descriptor: T,
+    interest: Interest,
+) -> io::Result<AsyncFd<T>> {
+    #[allow(
+        deprecated,
+        reason = "its successor is unsafe; the danger is a type that changes its descriptor, and those that own theirs do not"
+    )]
+    AsyncFd::with_interest(descriptor, interest)
 }
 
 /// Makes a datagram socket that somebody else bound like one of ours.

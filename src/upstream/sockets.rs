@@ -8,14 +8,17 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
-use tokio::{net::UdpSocket, time::sleep_until};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::sleep_until,
+};
 
-use crate::{clock, entropy};
+use crate::{clock, entropy, net::sockets};
 
 /// Random ports tried before the kernel chooses one.
 const PORT_DRAWS: u32 = 8;
@@ -31,6 +34,8 @@ const BUSY: usize = 32;
 /// With so many idle ones, that is: fewer would be easier to guess among; more are out of the
 /// processor's caches whenever their turn comes.
 const IDLE_ENOUGH: usize = 128;
+/// What a socket is watched for: a datagram, or a refusal by ICMP, which is nothing to read.
+const HEARD: Interest = Interest::READABLE.add(Interest::ERROR);
 /// How often old ones are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -55,7 +60,7 @@ struct State {
 }
 
 struct Open {
-    socket: UdpSocket,
+    socket: AsyncFd<UdpSocket>,
     opened: Instant,
     uses: u8,
 }
@@ -79,7 +84,7 @@ impl Sockets {
 
     /// A socket for one query: a fresh one, or, when enough are open, a random one of those that are
     /// idle.
-    pub(super) async fn lend(&self) -> io::Result<Lent> {
+    pub(super) fn lend(&self) -> io::Result<Lent> {
         while let Some(open) = self.0.take_idle() {
             // What came to it meanwhile was not asked for: somebody may know its port.
             if has_heard_nothing(&open.socket) {
@@ -87,7 +92,7 @@ impl Sockets {
             }
             self.0.lock().open -= 1;
         }
-        let socket = socket(self.0.address).await?;
+        let socket = socket(self.0.address)?;
         self.0.lock().open += 1;
         Ok(self.0.lent(Open {
             socket,
@@ -105,8 +110,35 @@ impl Sockets {
 }
 
 impl Lent {
-    /// The socket.
-    pub(super) fn socket(&self) -> &UdpSocket {
+    /// Sends a datagram. One that the system has no room for is lost, as it may be on its way.
+    pub(super) fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        match self.socket().get_ref().send(datagram) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            sent => sent.map(drop),
+        }
+    }
+
+    /// Waits for a datagram and reads it with `read`, which says whether it is the response. An error
+    /// is often that of an earlier datagram, told by ICMP.
+    pub(super) async fn receive<T>(
+        &self,
+        mut read: impl FnMut(&UdpSocket) -> io::Result<Option<T>>,
+    ) -> io::Result<Option<T>> {
+        loop {
+            let mut ready = self.socket().ready(HEARD).await?;
+            let Ok(received) = ready.try_io(|socket| read(socket.get_ref())) else {
+                continue;
+            };
+            if matches!(received, Ok(Some(_))) {
+                // Nothing more is waited for. What comes all the same is heard of again, so that
+                // an idle socket need not be asked whether it heard something.
+                ready.clear_ready();
+            }
+            return received;
+        }
+    }
+
+    fn socket(&self) -> &AsyncFd<UdpSocket> {
         let open = self.open.as_ref();
         &open
             .expect("only giving it back takes it, which ends this")
@@ -196,33 +228,33 @@ async fn sweep(shared: Weak<Shared>) {
     }
 }
 
-/// Whether neither a datagram nor an error waits. The runtime takes a socket that gave a datagram for
-/// one that has more, so this asks the system.
-fn has_heard_nothing(socket: &UdpSocket) -> bool {
-    matches!(socket.try_recv(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+/// Whether neither a datagram nor an error came, as far as the runtime knows.
+fn has_heard_nothing(socket: &AsyncFd<UdpSocket>) -> bool {
+    // The runtime takes one interest at a time here.
+    [Interest::READABLE, Interest::ERROR].into_iter().all(|one| {
+        let heard = socket.try_io(one, |socket| socket.recv(&mut [0]));
+        matches!(heard, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    })
 }
 
 /// A socket on a random port that hears only `address`.
-async fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
+fn socket(address: SocketAddr) -> io::Result<AsyncFd<UdpSocket>> {
     let local: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let mut bound = None;
-    for _ in 0..PORT_DRAWS {
+    let bound = (0..PORT_DRAWS).find_map(|_| {
         let draw = entropy::below(u32::from(u16::MAX - PORT_FIRST) + 1);
         let port = u16::try_from(draw).map_or(0, |draw| draw.saturating_add(PORT_FIRST));
-        if let Ok(socket) = UdpSocket::bind((local, port)).await {
-            bound = Some(socket);
-            break;
-        }
-    }
+        UdpSocket::bind((local, port)).ok()
+    });
     let socket = match bound {
         Some(socket) => socket,
-        None => UdpSocket::bind((local, 0)).await?,
+        None => UdpSocket::bind((local, 0))?,
     };
-    socket.connect(address).await?;
-    Ok(socket)
+    socket.set_nonblocking(true)?;
+    socket.connect(address)?;
+    sockets::watched(socket, HEARD)
 }
 
 #[cfg(test)]
@@ -231,37 +263,37 @@ mod tests {
 
     use super::*;
 
-    async fn sockets(open_max: usize) -> (UdpSocket, Sockets) {
-        let upstream = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    fn sockets(open_max: usize) -> (UdpSocket, Sockets) {
+        let upstream = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = upstream.local_addr().unwrap();
         (upstream, Sockets::new(address, open_max))
     }
 
     fn port(lent: &Lent) -> u16 {
-        lent.socket().local_addr().unwrap().port()
+        lent.socket().get_ref().local_addr().unwrap().port()
     }
 
     #[tokio::test]
     async fn every_query_has_a_port_of_its_own_until_the_bound() {
-        let (_upstream, sockets) = sockets(64).await;
+        let (_upstream, sockets) = sockets(64);
         let mut ports = HashSet::new();
         for _ in 0..64 {
-            let lent = sockets.lend().await.unwrap();
+            let lent = sockets.lend().unwrap();
             ports.insert(port(&lent));
             lent.give_back(clock::instant());
         }
         assert!(ports.len() >= 63, "{} ports", ports.len());
-        let lent = sockets.lend().await.unwrap();
+        let lent = sockets.lend().unwrap();
         assert!(ports.contains(&port(&lent)));
         assert_eq!(sockets.0.lock().open, 64);
     }
 
     #[tokio::test]
     async fn a_socket_serves_few_queries() {
-        let (_upstream, sockets) = sockets(1).await;
+        let (_upstream, sockets) = sockets(1);
         let mut ports = Vec::new();
         for _ in 0..=USES_MAX {
-            let lent = sockets.lend().await.unwrap();
+            let lent = sockets.lend().unwrap();
             ports.push(port(&lent));
             lent.give_back(clock::instant());
         }
@@ -272,47 +304,71 @@ mod tests {
 
     #[tokio::test]
     async fn one_whose_query_went_astray_is_closed() {
-        let (_upstream, sockets) = sockets(4).await;
-        drop(sockets.lend().await.unwrap());
+        let (_upstream, sockets) = sockets(4);
+        drop(sockets.lend().unwrap());
         assert_eq!(sockets.0.lock().open, 0);
     }
 
     #[tokio::test]
     async fn one_that_was_written_to_while_idle_is_not_used_again() {
-        let (upstream, sockets) = sockets(1).await;
-        let lent = sockets.lend().await.unwrap();
-        let before = lent.socket().local_addr().unwrap();
+        let (upstream, sockets) = sockets(1);
+        let lent = sockets.lend().unwrap();
+        let before = lent.socket().get_ref().local_addr().unwrap();
         lent.give_back(clock::instant());
         upstream
             .send_to(b"guess", ("127.0.0.1", before.port()))
-            .await
             .unwrap();
-        lent_is_readable(&sockets).await;
-        let lent = sockets.lend().await.unwrap();
+        idle_has_heard(&sockets).await;
+        let lent = sockets.lend().unwrap();
         assert_ne!(port(&lent), before.port());
         assert_eq!(sockets.0.lock().open, 1);
     }
 
     #[tokio::test]
     async fn one_that_was_refused_while_idle_is_not_used_again() {
-        let (upstream, sockets) = sockets(1).await;
-        let lent = sockets.lend().await.unwrap();
+        let (upstream, sockets) = sockets(1);
+        let lent = sockets.lend().unwrap();
         let before = port(&lent);
-        lent.socket().send(b"query").await.unwrap();
-        let (_, from) = upstream.recv_from(&mut [0; 8]).await.unwrap();
-        upstream.send_to(b"response", from).await.unwrap();
-        lent.socket().recv(&mut [0; 8]).await.unwrap();
+        lent.send(b"query").unwrap();
+        let (_, from) = upstream.recv_from(&mut [0; 8]).unwrap();
+        upstream.send_to(b"response", from).unwrap();
+        let response = lent.receive(|socket| socket.recv(&mut [0; 8]).map(Some));
+        assert_eq!(response.await.unwrap(), Some(8));
         // Nobody hears the second.
         drop(upstream);
-        lent.socket().send(b"query").await.unwrap();
+        lent.send(b"query").unwrap();
         lent.give_back(clock::instant());
-        assert_ne!(port(&sockets.lend().await.unwrap()), before);
+        idle_has_heard(&sockets).await;
+        assert_ne!(port(&sockets.lend().unwrap()), before);
     }
 
-    /// Waits until the runtime knows of what came.
-    async fn lent_is_readable(sockets: &Sockets) {
+    #[tokio::test]
+    async fn one_that_heard_its_response_has_heard_nothing_since() {
+        let (upstream, sockets) = sockets(1);
+        let mut before = None;
+        for _ in 0..3 {
+            let lent = sockets.lend().unwrap();
+            assert_eq!(*before.get_or_insert(port(&lent)), port(&lent));
+            lent.send(b"query").unwrap();
+            let (_, from) = upstream.recv_from(&mut [0; 8]).unwrap();
+            upstream.send_to(b"forged", from).unwrap();
+            upstream.send_to(b"response", from).unwrap();
+            let heard = || {
+                lent.receive(|socket| {
+                    let octets = socket.recv(&mut [0; 8])?;
+                    Ok((octets == 8).then_some(()))
+                })
+            };
+            assert_eq!(heard().await.unwrap(), None);
+            assert_eq!(heard().await.unwrap(), Some(()));
+            lent.give_back(clock::instant());
+        }
+    }
+
+    /// Waits until the runtime knows of what came to the idle socket.
+    async fn idle_has_heard(sockets: &Sockets) {
         let open = sockets.0.lock().idle.pop().unwrap();
-        open.socket.readable().await.unwrap();
+        open.socket.ready(HEARD).await.unwrap().retain_ready();
         sockets.0.lock().idle.push(open);
     }
 }

@@ -13,7 +13,7 @@
 
 use std::{
     cell::RefCell,
-    io::{self, Read},
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -22,10 +22,7 @@ use std::{
     time::Duration,
 };
 
-use socket2::SockRef;
 use tokio::{
-    io::Interest,
-    net::UdpSocket,
     sync::{Semaphore, watch},
     time::{Instant, sleep_until},
 };
@@ -38,7 +35,7 @@ use super::{
     message::{self, QUERY_CAPACITY_OCTETS, Received, UDP_PAYLOAD_OCTETS},
     pool::Pool,
     race::{self, Race},
-    sockets::Sockets,
+    sockets::{Lent, Sockets},
     tries::Tries,
 };
 use crate::{clock, entropy, wire::Question};
@@ -155,7 +152,7 @@ impl Udp {
         };
         let send_failed = |error| Failure::Send(Arc::new(error));
         let mut network = self.network.subscribe();
-        let mut lent = way.sockets.lend().await.map_err(send_failed)?;
+        let mut lent = way.sockets.lend().map_err(send_failed)?;
         let mut query = Vec::with_capacity(QUERY_CAPACITY_OCTETS);
         message::encode_query(
             question,
@@ -165,7 +162,7 @@ impl Udp {
             UDP_PAYLOAD_OCTETS,
             &mut query,
         );
-        lent.socket().send(&query).await.map_err(send_failed)?;
+        lent.send(&query).map_err(send_failed)?;
 
         let began = clock::instant();
         let mut is_clean = true;
@@ -177,7 +174,7 @@ impl Udp {
         let mut tcp_failure = None;
         loop {
             tokio::select! {
-                received = receive(lent.socket(), &query), if mismatches < MISMATCHES_MAX => {
+                received = receive(&lent, &query), if mismatches < MISMATCHES_MAX => {
                     match received {
                         Ok(Some(response)) => {
                             let now = clock::instant();
@@ -225,18 +222,18 @@ impl Udp {
                     is_clean = false;
                     resend_at = resends.next().map(|after| began + *after);
                     // What cannot be sent now may go with the next; the deadline is elsewhere.
-                    drop(lent.socket().send(&query).await);
+                    drop(lent.send(&query));
                 }
                 () = sleep_until(at(refused.ask_again_at())), if refused.ask_again_at().is_some() => {
                     is_clean = false;
                     refused = Refused::AskedAgain;
-                    drop(lent.socket().send(&query).await);
+                    drop(lent.send(&query));
                 }
                 Ok(()) = network.changed() => {
                     // What cannot be sent on the new network yet may go with the next resend.
-                    if let Ok(fresh) = way.sockets.lend().await {
+                    if let Ok(fresh) = way.sockets.lend() {
                         lent = fresh;
-                        drop(lent.socket().send(&query).await);
+                        drop(lent.send(&query));
                     }
                 }
             }
@@ -250,19 +247,16 @@ thread_local! {
 }
 
 /// Waits for a datagram: the response to `query`, or `None` for one that is not.
-async fn receive(socket: &UdpSocket, query: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    // A refusal by ICMP is an error of the socket and nothing to read.
-    let heard = Interest::READABLE | Interest::ERROR;
-    socket
-        .async_io(heard, || {
-            DATAGRAM.with_borrow_mut(|room| {
-                let octets = (&*SockRef::from(socket)).read(room)?;
-                let datagram = room.get(..octets).unwrap_or_default();
-                let belongs = message::belongs(query, datagram);
-                Ok(belongs.then(|| datagram.to_vec()))
-            })
+async fn receive(lent: &Lent, query: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    lent.receive(|socket| {
+        DATAGRAM.with_borrow_mut(|room| {
+            let octets = socket.recv(room)?;
+            let datagram = room.get(..octets).unwrap_or_default();
+            let belongs = message::belongs(query, datagram);
+            Ok(belongs.then(|| datagram.to_vec()))
         })
-        .await
+    })
+    .await
 }
 
 /// One address, with its sockets and its TCP connections.
