@@ -18,6 +18,7 @@ mod connections;
 mod doh;
 mod doq;
 mod https;
+mod https2;
 mod https3;
 mod inherited;
 mod place;
