@@ -74,12 +74,14 @@ struct Link {
 }
 
 impl<U: Exchange> Driver<U> {
-    /// A driver that asks `upstreams` until `deadline`, and judges by `dnssec`.
+    /// A driver that asks `upstreams` until `deadline`, and judges by `dnssec`. `forgotten` is
+    /// [`Shared::forgotten`] as of the time of asking.
     pub(super) fn new(
         shared: &Arc<Shared>,
         upstreams: Arc<U>,
         dnssec: Option<Arc<dnssec::Settings>>,
         deadline: Instant,
+        forgotten: u64,
     ) -> Self {
         let budget = match dnssec {
             Some(_) => EXCHANGES_VALIDATED_MAX,
@@ -91,7 +93,7 @@ impl<U: Exchange> Driver<U> {
                 upstreams,
                 flights: Arc::clone(&shared.fetches),
                 deadline,
-                forgotten: shared.forgotten(),
+                forgotten,
                 budget: AtomicUsize::new(budget),
             },
             dnssec,

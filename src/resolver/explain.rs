@@ -186,7 +186,8 @@ pub async fn explain<U: Exchange>(
     // What is found out about zones is learned only under the settings in force.
     shared.dnssec.store(Some(Arc::clone(&settings)));
     let judge = Some(Arc::clone(&settings));
-    let driver = Driver::new(&shared, Arc::clone(&recorder), judge, deadline);
+    let forgotten = shared.forgotten();
+    let driver = Driver::new(&shared, Arc::clone(&recorder), judge, deadline, forgotten);
     let mut explanation = Explanation {
         question: question.clone(),
         now: Now::read(),

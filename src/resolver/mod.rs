@@ -317,7 +317,7 @@ impl<U: Exchange> Resolver<U> {
         let key = flight.key();
         async move {
             let _behind = behind;
-            let mut driver = Driver::new(&shared, upstreams, dnssec, deadline);
+            let mut driver = Driver::new(&shared, upstreams, dnssec, deadline, asked.forgotten);
             let mut found = driver.resolve(&question).await;
             // What was judged by settings that hold no longer is judged again, once.
             if judges && !shared.is_in_force(driver.dnssec.as_ref()) {

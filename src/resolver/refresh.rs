@@ -152,7 +152,8 @@ pub(super) fn look_after_zones<U: Exchange>(
     let deadline = shared.now().instant + upstreams.timeout();
     let settings = Arc::clone(settings);
     let judge = Some(Arc::clone(&settings));
-    let driver = Driver::new(shared, Arc::clone(upstreams), judge, deadline);
+    let forgotten = shared.forgotten();
+    let driver = Driver::new(shared, Arc::clone(upstreams), judge, deadline, forgotten);
     tokio::spawn(async move {
         let renewed = validate::renew(&driver, &zone, &settings).await;
         debug!(%zone, ?renewed, "keys asked for ahead of time");
