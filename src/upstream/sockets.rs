@@ -231,10 +231,12 @@ async fn sweep(shared: Weak<Shared>) {
 /// Whether neither a datagram nor an error came, as far as the runtime knows.
 fn has_heard_nothing(socket: &AsyncFd<UdpSocket>) -> bool {
     // The runtime takes one interest at a time here.
-    [Interest::READABLE, Interest::ERROR].into_iter().all(|one| {
-        let heard = socket.try_io(one, |socket| socket.recv(&mut [0]));
-        matches!(heard, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    })
+    [Interest::READABLE, Interest::ERROR]
+        .into_iter()
+        .all(|one| {
+            let heard = socket.try_io(one, |socket| socket.recv(&mut [0]));
+            matches!(heard, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        })
 }
 
 /// A socket on a random port that hears only `address`.

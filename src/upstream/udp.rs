@@ -19,12 +19,12 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
     sync::{Semaphore, watch},
-    time::{Instant, sleep_until},
+    time::sleep_until,
 };
 
 use super::{
@@ -173,6 +173,10 @@ impl Udp {
         let mut over_tcp = Race::new();
         let mut tcp_failure = None;
         loop {
+            let send_at = match (resend_at, refused.ask_again_at()) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
             tokio::select! {
                 received = receive(&lent, &query), if mismatches < MISMATCHES_MAX => {
                     match received {
@@ -218,15 +222,14 @@ impl Udp {
                     Err(failure) if mismatches >= MISMATCHES_MAX => return Err(failure),
                     Err(failure) => tcp_failure = Some(failure),
                 },
-                () = sleep_until(at(resend_at)), if resend_at.is_some() => {
+                () = sleep_until(send_at.unwrap_or(began).into()), if send_at.is_some() => {
                     is_clean = false;
-                    resend_at = resends.next().map(|after| began + *after);
+                    if send_at == resend_at {
+                        resend_at = resends.next().map(|after| began + *after);
+                    } else {
+                        refused = Refused::AskedAgain;
+                    }
                     // What cannot be sent now may go with the next; the deadline is elsewhere.
-                    drop(lent.send(&query));
-                }
-                () = sleep_until(at(refused.ask_again_at())), if refused.ask_again_at().is_some() => {
-                    is_clean = false;
-                    refused = Refused::AskedAgain;
                     drop(lent.send(&query));
                 }
                 Ok(()) = network.changed() => {
@@ -272,22 +275,18 @@ enum Refused {
     /// None came.
     No,
     /// One came; at this time the query is sent again.
-    AskAgain(std::time::Instant),
+    AskAgain(Instant),
     /// The query was sent again; another one ends the exchange.
     AskedAgain,
 }
 
 impl Refused {
-    const fn ask_again_at(self) -> Option<std::time::Instant> {
+    const fn ask_again_at(self) -> Option<Instant> {
         match self {
             Self::AskAgain(at) => Some(at),
             Self::No | Self::AskedAgain => None,
         }
     }
-}
-
-fn at(instant: Option<std::time::Instant>) -> Instant {
-    Instant::from_std(instant.unwrap_or_else(clock::instant))
 }
 
 /// Counts an exchange out however it ends.
