@@ -424,24 +424,23 @@ pub(super) async fn stopped(mut stop: watch::Receiver<bool>) {
 
 /// Lets connections end: after [`GRACE`] they are told to `leave`. At most [`DRAIN_MAX`] later the
 /// rest is cut off.
-pub(super) async fn drain(tasks: JoinSet<()>, leave: watch::Sender<bool>) {
+pub(super) async fn drain(mut tasks: JoinSet<()>, leave: watch::Sender<bool>) {
     if !tasks.is_empty() {
         sleep(GRACE).await;
     }
     leave.send_replace(true);
-    finish(tasks).await;
-}
-
-/// Waits for tasks, at most [`DRAIN_MAX`]; the rest is cut off.
-pub(super) async fn finish(mut tasks: JoinSet<()>) {
-    let waiting = async {
+    let ending = async {
         while let Some(ended) = tasks.join_next().await {
             note_end(ended);
         }
     };
-    if timeout(DRAIN_MAX, waiting).await.is_err() {
-        tracing::warn!(left = tasks.len(), "cut off what did not finish in time");
+    if timeout(DRAIN_MAX, ending).await.is_err() {
+        note_cut_off(tasks.len());
     }
+}
+
+pub(super) fn note_cut_off(left: usize) {
+    tracing::warn!(left, "cut off what did not finish in time");
 }
 
 /// Looks at how a task ended. A panic is our fault: it has taken one connection or query with it,

@@ -1,7 +1,8 @@
 //! Plain DNS over UDP (RFC 1035, section 4.2.1).
 //!
 //! One turn: up to [`BATCH`] queries come in with one system call, those that memory answers are
-//! answered in place, and their replies leave with one system call. Only a miss becomes a task.
+//! answered in place, and their replies leave with one system call. Only a miss becomes a task; the
+//! replies of those that end in the same turn leave together too.
 
 use std::{
     future::ready,
@@ -21,13 +22,13 @@ use tokio::{
     io::Interest,
     net::UdpSocket,
     sync::watch,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
 
 use super::{
     HEADER_OCTETS, QUERY_MAX_OCTETS,
-    serve::{Service, finish, note_end, stopped},
+    serve::{DRAIN_MAX, Service, note_cut_off, note_end, stopped},
 };
 use crate::{
     clock::Now,
@@ -38,7 +39,8 @@ use crate::{
 /// Datagrams received and sent with one system call; what quinn-udp takes at most.
 const BATCH: usize = quinn_udp::BATCH_SIZE;
 
-/// Full batches answered before other tasks of the worker have a turn.
+/// Full batches answered before other tasks of the worker have a turn. So many replies also fit the
+/// usual receive buffer of a client that had them all waiting.
 const BATCHES_PER_TURN: usize = 8;
 
 /// Room for most replies; longer ones make it grow.
@@ -84,10 +86,7 @@ pub(super) async fn listen<H: Handler>(
             }
             () = ready(()), if last_batches.is_some() => {}
             Some(ended) = receiver.tasks.join_next(), if !receiver.tasks.is_empty() => {
-                note_end(ended);
-                while let Some(ended) = receiver.tasks.try_join_next() {
-                    note_end(ended);
-                }
+                receiver.send_finished(ended).await;
                 continue;
             }
             ready = datagrams.socket.readable() => ready?,
@@ -128,7 +127,14 @@ pub(super) async fn listen<H: Handler>(
             }
         }
     }
-    finish(receiver.tasks).await;
+    let finishing = async {
+        while let Some(ended) = receiver.tasks.join_next().await {
+            receiver.send_finished(ended).await;
+        }
+    };
+    if timeout(DRAIN_MAX, finishing).await.is_err() {
+        note_cut_off(receiver.tasks.len());
+    }
     Ok(())
 }
 
@@ -231,7 +237,8 @@ impl Replies {
 struct Receiver<H: Handler> {
     datagrams: Arc<Datagrams>,
     service: Service<H>,
-    tasks: JoinSet<()>,
+    /// Replies that take an upstream.
+    tasks: JoinSet<(Vec<u8>, Destination)>,
     replies: Replies,
 }
 
@@ -300,22 +307,42 @@ impl<H: Handler> Receiver<H> {
 
     /// Starts a task for a reply that takes an upstream.
     fn finish_later(&mut self, pending: H::Pending, to: Destination) {
-        let datagrams = Arc::clone(&self.datagrams);
         let handler = Arc::clone(&self.service.handler);
         // Boxed, since the runtime moves what it runs more than once.
         self.tasks.spawn(Box::pin(async move {
             let mut reply = Vec::with_capacity(REPLY_OCTETS_USUAL);
             handler.finish(pending, &mut reply).await;
-            if let Err(error) = datagrams.send(&reply, &to)
-                && error.kind() == io::ErrorKind::WouldBlock
-                && datagrams.has_room().await
-            {
-                let _ = datagrams.send(&reply, &to);
-            }
+            (reply, to)
         }));
     }
 
-    /// Sends the batch's replies. What finds no room after a short wait is dropped.
+    /// Sends the reply of a task that has ended, with those of others that have.
+    async fn send_finished(&mut self, ended: Result<(Vec<u8>, Destination), JoinError>) {
+        let mut next = Some(ended);
+        let mut full_batches = 0;
+        while let Some(ended) = next {
+            match ended {
+                Ok((reply, to)) => {
+                    let start = self.replies.octets.len();
+                    self.replies.octets.extend(reply);
+                    self.keep_reply(start, to);
+                }
+                Err(error) => note_end::<()>(Err(error)),
+            }
+            if self.replies.each.len() == BATCH {
+                self.flush().await;
+                full_batches += 1;
+                if full_batches == BATCHES_PER_TURN {
+                    full_batches = 0;
+                    tokio::task::yield_now().await;
+                }
+            }
+            next = self.tasks.try_join_next();
+        }
+        self.flush().await;
+    }
+
+    /// Sends the replies. What finds no room after a short wait is dropped.
     async fn flush(&mut self) {
         let mut sent = 0;
         let mut waited = false;
