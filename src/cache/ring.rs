@@ -77,14 +77,17 @@ impl Ring {
         Some(stored)
     }
 
-    /// Moves the hand past the next entry: its number and whether it was read since the hand passed
-    /// it last. `None` when there is no entry.
-    pub(super) fn pass(&mut self) -> Option<(u32, bool)> {
+    /// Moves the hand past the next entry that is not to be spared: its number and whether it was read
+    /// since the hand passed it last. `None` when there is no such entry.
+    pub(super) fn pass_but(&mut self, is_spared: impl Fn(u32) -> bool) -> Option<(u32, bool)> {
         for _ in 0..self.slots.len() {
             let at = self.hand;
             self.hand = if at + 1 < self.slots.len() { at + 1 } else { 0 };
-            if let Some(Some(stored)) = self.slots.get_mut(at) {
-                return Some((u32::try_from(at).ok()?, stored.take_visit()));
+            let number = u32::try_from(at).ok()?;
+            if let Some(Some(stored)) = self.slots.get_mut(at)
+                && !is_spared(number)
+            {
+                return Some((number, stored.take_visit()));
             }
         }
         None

@@ -76,7 +76,7 @@ impl Shard {
     pub(super) fn resize(&mut self, octets_max: usize, rehash: impl Fn(&[u8]) -> u64) {
         self.octets_max = octets_max;
         self.remembered = Box::default();
-        self.settle(&rehash);
+        self.settle(None, &rehash);
     }
 
     /// The entry under `key`, marked as read.
@@ -100,6 +100,7 @@ impl Shard {
         }
         let key = stored.entry().key();
         let found = self.table.find(hash, |&place| self.key_of(place) == key);
+        let mut latest = None;
         if let Some(&place) = found {
             self.ring_mut(place).replace(place.number(), stored);
         } else {
@@ -111,12 +112,13 @@ impl Shard {
             let Some(place) = place else {
                 return;
             };
+            latest = Some(place);
             let (newcomers, regulars) = (&self.newcomers, &self.regulars);
             self.table.insert_unique(hash, place, |&place| {
                 rehash(key_of(newcomers, regulars, place))
             });
         }
-        self.settle(&rehash);
+        self.settle(latest, &rehash);
     }
 
     /// Removes the entry under `key`.
@@ -168,19 +170,16 @@ impl Shard {
         entries.next()
     }
 
-    /// Makes newcomers and regulars keep to their shares.
-    fn settle(&mut self, rehash: &impl Fn(&[u8]) -> u64) {
-        // The last to come stays, however large.
+    /// Makes newcomers and regulars keep to their shares. The latest to come stays, however large and
+    /// wherever the hand is.
+    fn settle(&mut self, latest: Option<Seat>, rehash: &impl Fn(&[u8]) -> u64) {
         while self.newcomers.len() > 1 && self.newcomers.octets() > self.newcomers_octets_max() {
-            self.judge_newcomer(rehash);
+            self.judge_newcomer(latest, rehash);
         }
         while self.octets() > self.octets_max || self.regulars.octets() > self.regulars_octets_max()
         {
-            if !self.evict_regular(rehash) {
-                if self.newcomers.len() == 0 {
-                    return;
-                }
-                self.judge_newcomer(rehash);
+            if !self.evict_regular(latest, rehash) && !self.judge_newcomer(latest, rehash) {
+                return;
             }
         }
     }
@@ -193,13 +192,15 @@ impl Shard {
         self.octets_max - self.newcomers_octets_max()
     }
 
-    /// Lets the newcomer who came first be one of the regulars, if it was read or there is room, or go.
-    fn judge_newcomer(&mut self, rehash: &impl Fn(&[u8]) -> u64) {
-        let Some((number, was_read)) = self.newcomers.pass() else {
-            return;
+    /// Lets the newcomer who came first be one of the regulars, if it was read or there is room, or go;
+    /// whether there was any but the latest.
+    fn judge_newcomer(&mut self, latest: Option<Seat>, rehash: &impl Fn(&[u8]) -> u64) -> bool {
+        let is_latest = |number| latest == Some(Seat::newcomer(number));
+        let Some((number, was_read)) = self.newcomers.pass_but(is_latest) else {
+            return false;
         };
         let Some(stored) = self.newcomers.take(number) else {
-            return;
+            return false;
         };
         let room = self.regulars_octets_max();
         let stays = was_read || self.regulars.octets() + cost(&stored) <= room;
@@ -208,20 +209,22 @@ impl Shard {
             .table
             .find_entry(hash, |&place| place == Seat::newcomer(number))
         else {
-            return;
+            return true;
         };
         if stays && let Some(number) = self.regulars.put(stored, Seat::END) {
             *occupied.get_mut() = Seat::regular(number);
-            return;
+            return true;
         }
         occupied.remove();
         self.remember(hash);
+        true
     }
 
-    /// Removes one of the regulars; whether there was any.
-    fn evict_regular(&mut self, rehash: &impl Fn(&[u8]) -> u64) -> bool {
+    /// Removes one of the regulars; whether there was any but the latest.
+    fn evict_regular(&mut self, latest: Option<Seat>, rehash: &impl Fn(&[u8]) -> u64) -> bool {
+        let is_latest = |number| latest == Some(Seat::regular(number));
         let mut passes = 0;
-        while let Some((number, was_read)) = self.regulars.pass() {
+        while let Some((number, was_read)) = self.regulars.pass_but(is_latest) {
             if was_read && passes < PASSES_MAX {
                 passes += 1;
                 continue;

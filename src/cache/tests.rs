@@ -1,4 +1,4 @@
-use super::*;
+use super::{shard::Shard, *};
 use crate::wire::Records;
 
 fn records(octets: usize) -> Records {
@@ -205,6 +205,24 @@ fn names_asked_for_once_do_not_displace_those_asked_for_twice() {
     flood(&cache, "flood", 30_000);
     for i in 0..100 {
         assert!(is_there(&cache, &format!("used{i}.example")), "{i}");
+    }
+}
+
+#[test]
+fn the_latest_to_come_stays() {
+    let hash = |key: &[u8]| {
+        let step =
+            |hash: u64, octet: &u8| (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
+        key.iter().fold(0xcbf2_9ce4_8422_2325, step)
+    };
+    let mut shard = Shard::new(64 << 10);
+    let mut chance = 1_u32;
+    for step in 0..50_000 {
+        chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let octets = 20 + usize::try_from(chance >> 20).unwrap() % 300;
+        let key = key(&format!("{step}.example"));
+        shard.insert(hash(&key), stored(&key, octets, 1), hash);
+        assert!(shard.find_mut(hash(&key), &key).is_some(), "{step}");
     }
 }
 
