@@ -26,7 +26,7 @@ mod validate;
 use std::{
     net::IpAddr,
     pin::pin,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -165,15 +165,24 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores an answer, unless answers are judged by other settings by now than when it was asked
-    /// for, or some were forgotten since: it may be one of those.
-    fn keep(&self, stored: &Stored, asked: &Asked) {
-        // Nothing changes between the look and the insertion.
-        let forgotten = self
+    /// Held to keep what was found out: `None` when answers are judged by other settings by now than
+    /// when it was asked for, or some were forgotten since, for it may be one of those. Nothing
+    /// changes while it is held.
+    fn unforgotten(
+        &self,
+        forgotten: u64,
+        settings: Option<&Arc<dnssec::Settings>>,
+    ) -> Option<RwLockReadGuard<'_, u64>> {
+        let now = self
             .forgotten
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        if *forgotten == asked.forgotten && self.is_in_force(asked.settings.as_ref()) {
+        (*now == forgotten && self.is_in_force(settings)).then_some(now)
+    }
+
+    /// Stores an answer, if it may be kept.
+    fn keep(&self, stored: &Stored, asked: &Asked) {
+        if let Some(_held) = self.unforgotten(asked.forgotten, asked.settings.as_ref()) {
             self.cache.insert(stored.clone());
         }
     }

@@ -58,7 +58,10 @@ pub(super) async fn validate<U: Exchange>(
         Verdict::Indeterminate(_) => counters.indeterminate.add(),
         Verdict::Bogus(reason) => {
             counters.bogus.add();
-            driver.shared.broken.note(reason, now_s);
+            let forgotten = driver.fetcher.forgotten;
+            if let Some(_held) = driver.shared.unforgotten(forgotten, Some(settings)) {
+                driver.shared.broken.note(reason, now_s);
+            }
             if matches!(
                 reason.why,
                 Why::SignatureExpired | Why::SignatureNotYetValid
@@ -274,7 +277,7 @@ pub(super) fn deny<U: Exchange>(
 }
 
 /// Keeps what a validation found out about zones, whatever its verdict: what was proved stays
-/// proved. Not if other settings have come into force meanwhile, whose start wiped the memory.
+/// proved. Not if something was forgotten meanwhile: what was asked for before is not known again.
 fn learn<U: Exchange>(
     driver: &Driver<U>,
     judged: &mut Judged,
@@ -282,25 +285,20 @@ fn learn<U: Exchange>(
     now: &Now,
 ) {
     let shared = &driver.shared;
-    let is_current = || {
-        let current = shared.dnssec.load();
-        current
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, settings))
+    let (learned, proven) = (
+        std::mem::take(&mut judged.learned),
+        std::mem::take(&mut judged.proven),
+    );
+    let Some(_held) = shared.unforgotten(driver.fetcher.forgotten, Some(settings)) else {
+        return;
     };
-    let learned = std::mem::take(&mut judged.learned);
     if !learned.is_empty() {
         let mut keys = shared.keys.write().unwrap_or_else(PoisonError::into_inner);
-        if is_current() {
-            keys.learn(learned, now);
-        }
+        keys.learn(learned, now);
     }
-    let proven = std::mem::take(&mut judged.proven);
     if !proven.is_empty() {
         let mut gaps = shared.gaps.write().unwrap_or_else(PoisonError::into_inner);
-        if is_current() {
-            gaps.learn(proven, now);
-        }
+        gaps.learn(proven, now);
     }
 }
 

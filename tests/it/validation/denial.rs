@@ -1,5 +1,8 @@
 //! Denials from proofs seen before (RFC 8198): no exchange, and the same answer as from upstream.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
 use truename::wire::Name;
 
 use super::{ask, settings, validating};
@@ -188,6 +191,27 @@ async fn a_flush_forgets_the_gaps_around_a_name() {
     truename.shared().apply_dnssec(Some(settings(&lab)));
     lab.record().clear();
     ask(&truename, "nothing3.nsec.com", "A").await;
+    assert!(!lab.record().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_asked_for_before_a_flush_proves_nothing_after_it() {
+    let lab = start_lab().await;
+    let truename = validating(&lab);
+    // Long enough for the flush to come while the answer is on its way.
+    lab.faults()
+        .everywhere(|set| set.latency = Duration::from_millis(300));
+    let flushing = async {
+        while lab.record().is_empty() {
+            sleep(Duration::from_millis(2)).await;
+        }
+        let name = Name::parse("new.nsec.com.").unwrap();
+        truename.shared().flush(&name);
+    };
+    let (answered, ()) = tokio::join!(ask(&truename, "nothing.nsec.com", "A"), flushing);
+    assert_eq!(answered.rcode, 3);
+    lab.record().clear();
+    ask(&truename, "nothing2.nsec.com", "A").await;
     assert!(!lab.record().is_empty());
 }
 
