@@ -115,7 +115,7 @@ fn read_exact(stream: &mut TcpStream, mut out: &mut [u8], deadline: Instant) -> 
         stream.set_read_timeout(Some(left(deadline)?))?;
         let octets = match stream.read(out) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Err(error) if was_stopped(&error) => 0,
+            Err(error) if was_stopped(&error) => continue,
             octets => octets?,
         };
         out = out.get_mut(octets..).unwrap_or_default();

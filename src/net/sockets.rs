@@ -1,4 +1,4 @@
-//! Binding sockets that several workers share.
+//! Sockets as both sides need them: bound, set up, watched.
 //!
 //! Every worker has a socket of its own for each address (`SO_REUSEPORT`), so that the kernel
 //! spreads clients over workers and no worker waits for another. That option would also let a
@@ -73,8 +73,8 @@ pub fn receive_bare(socket: &impl AsFd, local: SocketAddr) {
     }
 }
 
-/// Lets the runtime watch a descriptor for what `interest` says, and for nothing else: the runtime's
-/// own sockets are also woken each time the system has sent a datagram.
+/// Registers a descriptor with the runtime for `interest` only. The runtime's own sockets also wait
+/// for room to write, which is one event for nothing after each datagram that has left.
 ///
 /// # Errors
 /// The system watches no more descriptors.
@@ -84,7 +84,7 @@ pub fn watched<T: AsRawFd + Into<OwnedFd>>(
 ) -> io::Result<AsyncFd<T>> {
     #[allow(
         deprecated,
-        reason = "its successor is unsafe; the danger is a type that changes its descriptor, and those that own theirs do not"
+        reason = "its successor is unsafe, for a type may change its descriptor; those that are an `OwnedFd` do not"
     )]
     AsyncFd::with_interest(descriptor, interest)
 }

@@ -7,6 +7,7 @@
 //! more than a hundred ports to guess among, and none is open long enough to be found by probing.
 
 use std::{
+    cell::RefCell,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -18,7 +19,7 @@ use tokio::{
     time::sleep_until,
 };
 
-use crate::{clock, entropy, net::sockets};
+use crate::{clock, entropy, net::sockets::watched};
 
 /// Random ports tried before the kernel chooses one.
 const PORT_DRAWS: u32 = 8;
@@ -34,10 +35,17 @@ const BUSY: usize = 32;
 /// With so many idle ones, that is: fewer would be easier to guess among; more are out of the
 /// processor's caches whenever their turn comes.
 const IDLE_ENOUGH: usize = 128;
+/// The most octets taken of one datagram. We offer 1232; a careless upstream may send somewhat more.
+const DATAGRAM_MAX_OCTETS: usize = 4096;
 /// What a socket is watched for: a datagram, or a refusal by ICMP, which is nothing to read.
 const HEARD: Interest = Interest::READABLE.add(Interest::ERROR);
 /// How often old ones are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// Where a datagram is received: what waits for one holds no room for it.
+    static DATAGRAM: RefCell<Box<[u8]>> = RefCell::new(Box::from([0; DATAGRAM_MAX_OCTETS]));
+}
 
 /// The sockets of one worker towards one address.
 #[derive(Clone)]
@@ -69,6 +77,10 @@ struct Open {
 pub(super) struct Lent {
     /// `None` once it was given back.
     open: Option<Open>,
+    /// Whether one datagram was sent, and its response is all that was heard. Whatever else may
+    /// still come would look like a forgery to the next query.
+    is_clean: bool,
+    has_sent: bool,
     owner: Arc<Shared>,
 }
 
@@ -92,7 +104,7 @@ impl Sockets {
             }
             self.0.lock().open -= 1;
         }
-        let socket = socket(self.0.address)?;
+        let socket = open_socket(self.0.address)?;
         self.0.lock().open += 1;
         Ok(self.0.lent(Open {
             socket,
@@ -111,29 +123,45 @@ impl Sockets {
 
 impl Lent {
     /// Sends a datagram. One that the system has no room for is lost, as it may be on its way.
-    pub(super) fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        match self.socket().get_ref().send(datagram) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+    pub(super) fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+        self.is_clean &= !std::mem::replace(&mut self.has_sent, true);
+        let mut sent = self.socket().get_ref().send(datagram);
+        if sent.as_ref().is_err_and(|error| !is_would_block(error)) {
+            // Perhaps a refusal by ICMP that nobody has looked at yet, told instead of sending.
+            self.is_clean = false;
+            sent = self.socket().get_ref().send(datagram);
+        }
+        match sent {
+            Err(error) if is_would_block(&error) => Ok(()),
             sent => sent.map(drop),
         }
     }
 
-    /// Waits for a datagram and reads it with `read`, which says whether it is the response. An error
-    /// is often that of an earlier datagram, told by ICMP.
+    /// Waits for a datagram and hands it to `read`, which makes of it what is given back; `None` when
+    /// it is not the response. An error is often that of an earlier datagram, told by ICMP.
     pub(super) async fn receive<T>(
-        &self,
-        mut read: impl FnMut(&UdpSocket) -> io::Result<Option<T>>,
+        &mut self,
+        mut read: impl FnMut(&[u8]) -> Option<T>,
     ) -> io::Result<Option<T>> {
         loop {
             let mut ready = self.socket().ready(HEARD).await?;
-            let Ok(received) = ready.try_io(|socket| read(socket.get_ref())) else {
+            let receive = |socket: &AsyncFd<UdpSocket>| {
+                DATAGRAM.with_borrow_mut(|room| {
+                    let octets = socket.get_ref().recv(room)?;
+                    Ok(read(room.get(..octets).unwrap_or_default()))
+                })
+            };
+            let Ok(received) = ready.try_io(receive) else {
                 continue;
             };
-            if matches!(received, Ok(Some(_))) {
-                // Nothing more is waited for. What comes all the same is heard of again, so that
-                // an idle socket need not be asked whether it heard something.
-                ready.clear_ready();
-            }
+            let is_response = matches!(received, Ok(Some(_)));
+            // Nobody waits for what came behind the response. Having heard the system say that there
+            // is nothing, the runtime tells of all that comes later.
+            let is_last = is_response
+                && ready
+                    .try_io(|socket| socket.get_ref().recv(&mut [0]))
+                    .is_err();
+            self.is_clean &= is_last;
             return received;
         }
     }
@@ -145,10 +173,11 @@ impl Lent {
             .socket
     }
 
-    /// Gives the socket back for another query. Only for one that sent one datagram and heard one:
-    /// whatever else may still come would look like a forgery to the next query.
+    /// Gives the socket back for another query, after the response.
     pub(super) fn give_back(mut self, now: Instant) {
-        if let Some(open) = self.open.take() {
+        if self.is_clean
+            && let Some(open) = self.open.take()
+        {
             self.owner.keep(open, now);
         }
     }
@@ -166,6 +195,8 @@ impl Shared {
     fn lent(self: &Arc<Self>, open: Open) -> Lent {
         Lent {
             open: Some(open),
+            is_clean: true,
+            has_sent: false,
             owner: Arc::clone(self),
         }
     }
@@ -230,17 +261,21 @@ async fn sweep(shared: Weak<Shared>) {
 
 /// Whether neither a datagram nor an error came, as far as the runtime knows.
 fn has_heard_nothing(socket: &AsyncFd<UdpSocket>) -> bool {
-    // The runtime takes one interest at a time here.
+    // `try_io` takes both at once for neither, and would always say that nothing was heard.
     [Interest::READABLE, Interest::ERROR]
         .into_iter()
         .all(|one| {
             let heard = socket.try_io(one, |socket| socket.recv(&mut [0]));
-            matches!(heard, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            heard.is_err_and(|error| is_would_block(&error))
         })
 }
 
+fn is_would_block(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
 /// A socket on a random port that hears only `address`.
-fn socket(address: SocketAddr) -> io::Result<AsyncFd<UdpSocket>> {
+fn open_socket(address: SocketAddr) -> io::Result<AsyncFd<UdpSocket>> {
     let local: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -256,7 +291,7 @@ fn socket(address: SocketAddr) -> io::Result<AsyncFd<UdpSocket>> {
     };
     socket.set_nonblocking(true)?;
     socket.connect(address)?;
-    sockets::watched(socket, HEARD)
+    watched(socket, HEARD)
 }
 
 #[cfg(test)]
@@ -329,42 +364,65 @@ mod tests {
     #[tokio::test]
     async fn one_that_was_refused_while_idle_is_not_used_again() {
         let (upstream, sockets) = sockets(1);
-        let lent = sockets.lend().unwrap();
+        let mut lent = sockets.lend().unwrap();
         let before = port(&lent);
-        lent.send(b"query").unwrap();
-        let (_, from) = upstream.recv_from(&mut [0; 8]).unwrap();
-        upstream.send_to(b"response", from).unwrap();
-        let response = lent.receive(|socket| socket.recv(&mut [0; 8]).map(Some));
-        assert_eq!(response.await.unwrap(), Some(8));
-        // Nobody hears the second.
+        answered(&mut lent, &upstream, &[b"response"]).await;
+        // Nobody hears this one.
         drop(upstream);
-        lent.send(b"query").unwrap();
+        lent.socket().get_ref().send(b"query").unwrap();
         lent.give_back(clock::instant());
         idle_has_heard(&sockets).await;
         assert_ne!(port(&sockets.lend().unwrap()), before);
     }
 
     #[tokio::test]
-    async fn one_that_heard_its_response_has_heard_nothing_since() {
+    async fn a_refusal_nobody_has_looked_at_yet_does_not_stop_the_next_query() {
+        let (upstream, sockets) = sockets(1);
+        let address = upstream.local_addr().unwrap();
+        let mut lent = sockets.lend().unwrap();
+        drop(upstream);
+        lent.socket().get_ref().send(b"earlier").unwrap();
+        let upstream = UdpSocket::bind(address).unwrap();
+        lent.send(b"query").unwrap();
+        let mut heard = [0; 8];
+        let (octets, _) = upstream.recv_from(&mut heard).unwrap();
+        assert_eq!(heard[..octets], *b"query");
+        lent.give_back(clock::instant());
+        assert_eq!(sockets.0.lock().open, 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_heard_its_response_alone_is_used_again() {
         let (upstream, sockets) = sockets(1);
         let mut before = None;
         for _ in 0..3 {
-            let lent = sockets.lend().unwrap();
+            let mut lent = sockets.lend().unwrap();
             assert_eq!(*before.get_or_insert(port(&lent)), port(&lent));
-            lent.send(b"query").unwrap();
-            let (_, from) = upstream.recv_from(&mut [0; 8]).unwrap();
-            upstream.send_to(b"forged", from).unwrap();
-            upstream.send_to(b"response", from).unwrap();
-            let heard = || {
-                lent.receive(|socket| {
-                    let octets = socket.recv(&mut [0; 8])?;
-                    Ok((octets == 8).then_some(()))
-                })
-            };
-            assert_eq!(heard().await.unwrap(), None);
-            assert_eq!(heard().await.unwrap(), Some(()));
+            answered(&mut lent, &upstream, &[b"response"]).await;
             lent.give_back(clock::instant());
         }
+    }
+
+    #[tokio::test]
+    async fn one_that_heard_more_than_its_response_is_not_used_again() {
+        let (upstream, sockets) = sockets(1);
+        for heard in [[b"response", b"response"], [b"forgery.", b"response"]] {
+            let mut lent = sockets.lend().unwrap();
+            answered(&mut lent, &upstream, &heard.map(|datagram| &datagram[..])).await;
+            lent.give_back(clock::instant());
+            assert_eq!(sockets.0.lock().open, 0, "{heard:?}");
+        }
+    }
+
+    /// Sends a query and receives what the upstream then sends, up to the response.
+    async fn answered(lent: &mut Lent, upstream: &UdpSocket, datagrams: &[&[u8]]) {
+        lent.send(b"query").unwrap();
+        let (_, from) = upstream.recv_from(&mut [0; 8]).unwrap();
+        for datagram in datagrams {
+            upstream.send_to(datagram, from).unwrap();
+        }
+        let response = |datagram: &[u8]| (datagram == b"response").then_some(());
+        while lent.receive(response).await.unwrap().is_none() {}
     }
 
     /// Waits until the runtime knows of what came to the idle socket.

@@ -12,8 +12,6 @@
 //! later, and only if that one is refused as well the exchange ends.
 
 use std::{
-    cell::RefCell,
-    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -35,7 +33,7 @@ use super::{
     message::{self, QUERY_CAPACITY_OCTETS, Received, UDP_PAYLOAD_OCTETS},
     pool::Pool,
     race::{self, Race},
-    sockets::{Lent, Sockets},
+    sockets::Sockets,
     tries::Tries,
 };
 use crate::{clock, entropy, wire::Question};
@@ -57,8 +55,6 @@ const RESENDS: [Duration; 3] = [
 const REFUSED_GRACE: Duration = Duration::from_millis(250);
 /// Datagrams that do not match before UDP is given up for this query: forgers get few guesses.
 const MISMATCHES_MAX: u32 = 20;
-/// The most octets taken of one datagram. We offer 1232; a careless upstream may send somewhat more.
-const DATAGRAM_MAX_OCTETS: usize = 4096;
 
 /// The addresses of a plain upstream.
 pub(super) struct Udp {
@@ -165,7 +161,6 @@ impl Udp {
         lent.send(&query).map_err(send_failed)?;
 
         let began = clock::instant();
-        let mut is_clean = true;
         let mut resends = RESENDS.iter();
         let mut resend_at = resends.next().map(|after| began + *after);
         let mut refused = Refused::No;
@@ -173,19 +168,16 @@ impl Udp {
         let mut over_tcp = Race::new();
         let mut tcp_failure = None;
         loop {
-            let send_at = match (resend_at, refused.ask_again_at()) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            };
+            let send_at = resend_at.into_iter().chain(refused.ask_again_at()).min();
+            let response =
+                |datagram: &[u8]| message::belongs(&query, datagram).then(|| datagram.to_vec());
             tokio::select! {
-                received = receive(&lent, &query), if mismatches < MISMATCHES_MAX => {
+                received = lent.receive(response), if mismatches < MISMATCHES_MAX => {
                     match received {
                         Ok(Some(response)) => {
                             let now = clock::instant();
                             self.life.mark_answer();
-                            if is_clean && mismatches == 0 {
-                                lent.give_back(now);
-                            }
+                            lent.give_back(now);
                             if !message::is_truncated(&response) {
                                 return Ok(Received {
                                     took: now - began,
@@ -206,7 +198,6 @@ impl Udp {
                         }
                         Err(source) => match refused {
                             Refused::No => {
-                                is_clean = false;
                                 refused = Refused::AskAgain(clock::instant() + REFUSED_GRACE);
                             }
                             Refused::AskedAgain if over_tcp.is_empty() => {
@@ -222,8 +213,8 @@ impl Udp {
                     Err(failure) if mismatches >= MISMATCHES_MAX => return Err(failure),
                     Err(failure) => tcp_failure = Some(failure),
                 },
+                // `began` is never waited for: without a time this branch is off.
                 () = sleep_until(send_at.unwrap_or(began).into()), if send_at.is_some() => {
-                    is_clean = false;
                     if send_at == resend_at {
                         resend_at = resends.next().map(|after| began + *after);
                     } else {
@@ -242,24 +233,6 @@ impl Udp {
             }
         }
     }
-}
-
-thread_local! {
-    /// Where a datagram is received: what waits for one holds no room for it.
-    static DATAGRAM: RefCell<Box<[u8]>> = RefCell::new(Box::from([0; DATAGRAM_MAX_OCTETS]));
-}
-
-/// Waits for a datagram: the response to `query`, or `None` for one that is not.
-async fn receive(lent: &Lent, query: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    lent.receive(|socket| {
-        DATAGRAM.with_borrow_mut(|room| {
-            let octets = socket.recv(room)?;
-            let datagram = room.get(..octets).unwrap_or_default();
-            let belongs = message::belongs(query, datagram);
-            Ok(belongs.then(|| datagram.to_vec()))
-        })
-    })
-    .await
 }
 
 /// One address, with its sockets and its TCP connections.
