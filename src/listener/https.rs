@@ -1,5 +1,5 @@
-//! DNS over HTTPS (RFC 8484): what a request comes to, whichever HTTP it came by, and HTTP/1.1 on
-//! hyper.
+//! DNS over HTTPS (RFC 8484): from a request to the handler and back, which `https2` and `https3` share
+//! (`doh` has the mapping itself); and HTTP/1.1 on hyper.
 
 use std::{
     convert::Infallible,
@@ -39,12 +39,12 @@ pub(super) const HEADERS_MAX_OCTETS: u32 = 16 * 1024;
 /// Header fields of one HTTP/1.1 request.
 const HEADERS_MAX: usize = 64;
 
-/// What is read of a refused request's body, octets: all that a client sends before it hears that
-/// it is refused, since no window of HTTP/2 is larger.
+/// What is read of a refused request's body, octets: all that a client of HTTP/2 sends before it
+/// hears that it is refused, since no window of a connection is larger; for HTTP/1.1 simply a bound.
 pub(super) const REFUSED_BODY_MAX_OCTETS: usize = 64 * 1024;
 
-/// How long the goodbye may take.
-pub(super) const CLOSE: Duration = Duration::from_secs(1);
+/// How long the rest of a refused request's body is waited for.
+const REFUSED_BODY_WAIT: Duration = Duration::from_secs(1);
 
 /// One connection's surroundings.
 pub(super) struct Session<'a, H> {
@@ -228,5 +228,5 @@ impl<H: Handler> Session<'_, H> {
 async fn discard_http1(body: &mut Incoming) {
     let reading = Limited::new(body, REFUSED_BODY_MAX_OCTETS).collect();
     // What comes later, or is more, is not worth waiting for.
-    let _ = timeout(CLOSE, reading).await;
+    let _ = timeout(REFUSED_BODY_WAIT, reading).await;
 }

@@ -7,6 +7,7 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use super::{
     Patience, QUERY_MAX_OCTETS,
     doh::{self, Endpoint, Rejection, body_query},
     https::{
-        CLOSE, HEADERS_MAX_OCTETS, Outcome, REFUSED_BODY_MAX_OCTETS, Reply, Session, finish_query,
+        HEADERS_MAX_OCTETS, Outcome, REFUSED_BODY_MAX_OCTETS, Reply, Session, finish_query,
         read_head, reject, reject_request, try_query,
     },
     serve::{DRAIN_MAX, Service, note_end, stopped},
@@ -53,6 +54,9 @@ const RESETS_MAX: usize = 32;
 /// client that withdraws more than half of what it asks is attacking (rapid reset).
 const WITHDRAWN_FREE: usize = 128;
 
+/// How long the goodbye may take.
+const CLOSE: Duration = Duration::from_secs(1);
+
 /// Requests taken from one connection before they are answered; the rest come next turn.
 const REQUESTS_PER_TURN: usize = 128;
 
@@ -78,10 +82,10 @@ impl<H: Handler> Session<'_, H> {
             return;
         };
         let mut tasks = Tasks::new();
-        self.http2_turns(connection, &mut tasks, stop).await;
+        self.take_turns(connection, &mut tasks, stop).await;
     }
 
-    async fn http2_turns<IO>(
+    async fn take_turns<IO>(
         &self,
         mut connection: Connection<IO, Bytes>,
         tasks: &mut Tasks,
@@ -106,7 +110,7 @@ impl<H: Handler> Session<'_, H> {
                     }
                     for (request, respond) in batch.drain(..) {
                         tally.taken += 1;
-                        if self.answer_http2(request, respond, tasks) == Fate::Withdrawn {
+                        if self.answer_request(request, respond, tasks) == Fate::Withdrawn {
                             tally.withdrawn += 1;
                         }
                     }
@@ -145,7 +149,7 @@ impl<H: Handler> Session<'_, H> {
     }
 
     /// Answers one request, at once when its body is here and memory has the answer.
-    fn answer_http2(
+    fn answer_request(
         &self,
         request: Request<RecvStream>,
         mut respond: SendResponse<Bytes>,
@@ -161,19 +165,19 @@ impl<H: Handler> Session<'_, H> {
         match read_head(endpoint, &head) {
             Err(rejection) => {
                 let reply = reject_request(endpoint, &head, rejection);
-                self.refuse_http2(respond, reply, body, tasks);
+                self.refuse(respond, reply, body, tasks);
             }
             Ok(_) if full => {
                 let reply = reject(endpoint, Rejection::Unavailable);
-                self.refuse_http2(respond, reply, body, tasks);
+                self.refuse(respond, reply, body, tasks);
             }
-            Ok(doh::Request::Query(query)) => self.answer_http2_query(&query, respond, tasks),
+            Ok(doh::Request::Query(query)) => self.answer_query(&query, respond, tasks),
             Ok(doh::Request::Body) => {
                 let mut query = Vec::new();
                 match poll_body(&mut body, &mut context, &mut query) {
-                    Poll::Ready(Ok(())) => self.answer_http2_query(&query, respond, tasks),
+                    Poll::Ready(Ok(())) => self.answer_query(&query, respond, tasks),
                     Poll::Ready(Err(Failure::Rejected(rejection))) => {
-                        self.refuse_http2(respond, reject(endpoint, rejection), body, tasks);
+                        self.refuse(respond, reject(endpoint, rejection), body, tasks);
                     }
                     Poll::Ready(Err(Failure::Gone)) => return Fate::Withdrawn,
                     Poll::Pending => {
@@ -181,7 +185,7 @@ impl<H: Handler> Session<'_, H> {
                         let endpoint = Arc::clone(endpoint);
                         let client = self.client;
                         tasks.spawn(async move {
-                            rest_of_http2(body, query, respond, client, &service, &endpoint).await
+                            answer_rest(body, query, respond, client, &service, &endpoint).await
                         });
                     }
                 }
@@ -190,23 +194,23 @@ impl<H: Handler> Session<'_, H> {
         Fate::Answered
     }
 
-    fn answer_http2_query(&self, query: &[u8], respond: SendResponse<Bytes>, tasks: &mut Tasks) {
+    fn answer_query(&self, query: &[u8], respond: SendResponse<Bytes>, tasks: &mut Tasks) {
         let handler = &self.service.handler;
         let patience = self.service.shared.settings.patience;
         match try_query(&**handler, query, &self.client, self.endpoint) {
-            Outcome::Reply(reply) => send_http2(respond, reply, patience, tasks),
+            Outcome::Reply(reply) => send(respond, reply, patience, tasks),
             Outcome::Pending(pending) => {
                 let handler = Arc::clone(handler);
                 let endpoint = Arc::clone(self.endpoint);
                 tasks.spawn(async move {
-                    finish_http2(&*handler, pending, respond, &endpoint, patience).await
+                    finish(&*handler, pending, respond, &endpoint, patience).await
                 });
             }
         }
     }
 
     /// Sends a refusal, and lets the rest of the request's body come.
-    fn refuse_http2(
+    fn refuse(
         &self,
         respond: SendResponse<Bytes>,
         reply: Reply,
@@ -214,7 +218,7 @@ impl<H: Handler> Session<'_, H> {
         tasks: &mut Tasks,
     ) {
         let patience = self.service.shared.settings.patience;
-        send_http2(respond, reply, patience, tasks);
+        send(respond, reply, patience, tasks);
         if !body.is_end_stream() {
             tasks.spawn(async move {
                 discard(body, patience).await;
@@ -322,7 +326,7 @@ fn poll_body(
 }
 
 /// Waits for the rest of a body, then answers.
-async fn rest_of_http2<H: Handler>(
+async fn answer_rest<H: Handler>(
     mut body: RecvStream,
     mut query: Vec<u8>,
     respond: SendResponse<Bytes>,
@@ -337,7 +341,7 @@ async fn rest_of_http2<H: Handler>(
             Outcome::Reply(reply) => reply,
             Outcome::Pending(pending) => {
                 let handler = &*service.handler;
-                return finish_http2(handler, pending, respond, endpoint, patience).await;
+                return finish(handler, pending, respond, endpoint, patience).await;
             }
         },
         Ok(Err(Failure::Rejected(rejection))) => reject(endpoint, rejection),
@@ -353,7 +357,7 @@ async fn rest_of_http2<H: Handler>(
 }
 
 /// Waits for the handler, unless the client withdraws its question.
-async fn finish_http2<H: Handler>(
+async fn finish<H: Handler>(
     handler: &H,
     pending: H::Pending,
     mut respond: SendResponse<Bytes>,
@@ -372,7 +376,7 @@ async fn finish_http2<H: Handler>(
 }
 
 /// Sends a response now when the client's window has room, else in a task.
-fn send_http2(respond: SendResponse<Bytes>, reply: Reply, patience: Patience, tasks: &mut Tasks) {
+fn send(respond: SendResponse<Bytes>, reply: Reply, patience: Patience, tasks: &mut Tasks) {
     if let Some((stream, body)) = begin_response(respond, reply) {
         tasks.spawn(send_when_open(stream, body, patience));
     }

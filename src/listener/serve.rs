@@ -439,6 +439,7 @@ pub(super) async fn drain(mut tasks: JoinSet<()>, leave: watch::Sender<bool>) {
     }
 }
 
+/// Says that so many tasks are cut off, [`DRAIN_MAX`] after they were to end.
 pub(super) fn note_cut_off(left: usize) {
     tracing::warn!(left, "cut off what did not finish in time");
 }

@@ -1,8 +1,9 @@
 //! Plain DNS over UDP (RFC 1035, section 4.2.1).
 //!
 //! One turn: up to [`BATCH`] queries come in with one system call, those that memory answers are
-//! answered in place, and their replies leave with one system call. Only a miss becomes a task; the
-//! replies of those that end in the same turn leave together too.
+//! answered in place, and their replies leave with one system call (one each where the socket has
+//! several addresses). Only a miss becomes a task; the replies of those that end in the same turn
+//! leave together too.
 
 use std::{
     future::ready,
@@ -39,8 +40,8 @@ use crate::{
 /// Datagrams received and sent with one system call; what quinn-udp takes at most.
 const BATCH: usize = quinn_udp::BATCH_SIZE;
 
-/// Full batches answered before other tasks of the worker have a turn. So many replies also fit the
-/// usual receive buffer of a client that had them all waiting.
+/// Full batches answered before other tasks of the worker have a turn. So many usual replies also fit
+/// a default receive buffer (212,992 octets), should one client wait for all of them.
 const BATCHES_PER_TURN: usize = 8;
 
 /// Room for most replies; longer ones make it grow.
@@ -64,16 +65,15 @@ pub(super) async fn listen<H: Handler>(
     service: Service<H>,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let datagrams = Arc::new(Datagrams::new(socket)?);
     let mut receiver = Receiver {
-        datagrams: Arc::clone(&datagrams),
+        datagrams: Datagrams::new(socket)?,
         tasks: JoinSet::new(),
         replies: Replies::default(),
+        full_batches: 0,
         service,
     };
     let mut buffers = vec![0; BATCH * QUERY_MAX_OCTETS];
     let mut stop = std::pin::pin!(stopped(stop));
-    let mut full_batches = 0;
     // Once told to stop: how many batches more are taken. What reached the socket before the word
     // came is answered too.
     let mut last_batches = None;
@@ -89,7 +89,7 @@ pub(super) async fn listen<H: Handler>(
                 receiver.send_finished(ended).await;
                 continue;
             }
-            ready = datagrams.socket.readable() => ready?,
+            ready = receiver.datagrams.socket.readable() => ready?,
         }
         // A defect in the handler must not end the listener: it costs the rest of its batch.
         let receive = match &mut last_batches {
@@ -107,18 +107,7 @@ pub(super) async fn listen<H: Handler>(
             continue;
         };
         match answered {
-            Ok(received) => {
-                receiver.flush().await;
-                full_batches = if received == BATCH {
-                    full_batches + 1
-                } else {
-                    0
-                };
-                if full_batches == BATCHES_PER_TURN {
-                    full_batches = 0;
-                    tokio::task::yield_now().await;
-                }
-            }
+            Ok(received) => receiver.end_batch(received == BATCH).await,
             Err(_) if last_batches.is_some() => break,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
@@ -127,12 +116,12 @@ pub(super) async fn listen<H: Handler>(
             }
         }
     }
-    let finishing = async {
+    let ending = async {
         while let Some(ended) = receiver.tasks.join_next().await {
             receiver.send_finished(ended).await;
         }
     };
-    if timeout(DRAIN_MAX, finishing).await.is_err() {
+    if timeout(DRAIN_MAX, ending).await.is_err() {
         note_cut_off(receiver.tasks.len());
     }
     Ok(())
@@ -209,7 +198,7 @@ struct Destination {
     local: Option<IpAddr>,
 }
 
-/// The replies of one batch, one after the other in one buffer that is kept.
+/// Replies that leave together, one after the other in one buffer that is kept.
 #[derive(Default)]
 struct Replies {
     octets: Vec<u8>,
@@ -235,12 +224,17 @@ impl Replies {
 }
 
 struct Receiver<H: Handler> {
-    datagrams: Arc<Datagrams>,
+    datagrams: Datagrams,
     service: Service<H>,
-    /// Replies that take an upstream.
-    tasks: JoinSet<(Vec<u8>, Destination)>,
+    /// Misses; each ends with its reply.
+    tasks: JoinSet<Finished>,
     replies: Replies,
+    /// How many batches without a turn for others were full.
+    full_batches: usize,
 }
+
+/// A reply that took an upstream, and where it goes.
+type Finished = (Vec<u8>, Destination);
 
 impl<H: Handler> Receiver<H> {
     /// Receives a batch and answers what it can at once; how many datagrams came.
@@ -299,7 +293,7 @@ impl<H: Handler> Receiver<H> {
         }
     }
 
-    /// Keeps what was appended since `start` to be sent with the batch.
+    /// Keeps what was appended since `start` to be sent with the others.
     fn keep_reply(&mut self, start: usize, to: Destination) {
         let range = start..self.replies.octets.len();
         self.replies.each.push((range, to));
@@ -317,9 +311,8 @@ impl<H: Handler> Receiver<H> {
     }
 
     /// Sends the reply of a task that has ended, with those of others that have.
-    async fn send_finished(&mut self, ended: Result<(Vec<u8>, Destination), JoinError>) {
+    async fn send_finished(&mut self, ended: Result<Finished, JoinError>) {
         let mut next = Some(ended);
-        let mut full_batches = 0;
         while let Some(ended) = next {
             match ended {
                 Ok((reply, to)) => {
@@ -327,19 +320,24 @@ impl<H: Handler> Receiver<H> {
                     self.replies.octets.extend(reply);
                     self.keep_reply(start, to);
                 }
-                Err(error) => note_end::<()>(Err(error)),
+                failed => note_end(failed),
             }
             if self.replies.each.len() == BATCH {
-                self.flush().await;
-                full_batches += 1;
-                if full_batches == BATCHES_PER_TURN {
-                    full_batches = 0;
-                    tokio::task::yield_now().await;
-                }
+                self.end_batch(true).await;
             }
             next = self.tasks.try_join_next();
         }
+        self.end_batch(false).await;
+    }
+
+    /// Sends the replies. After many full batches others have a turn.
+    async fn end_batch(&mut self, is_full: bool) {
         self.flush().await;
+        self.full_batches = if is_full { self.full_batches + 1 } else { 0 };
+        if self.full_batches == BATCHES_PER_TURN {
+            self.full_batches = 0;
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Sends the replies. What finds no room after a short wait is dropped.

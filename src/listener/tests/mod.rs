@@ -120,6 +120,7 @@ impl Handler for Canned {
         let _wait = Wait::begin(&self.waiting);
         let mut open = self.open.subscribe();
         let _ = open.wait_for(|open| open.contains(label(&query))).await;
+        assert!(!label(&query).ends_with(b"panic"), "asked to");
         out.extend(reply_to(&query));
         Answer { ttl_s: TTL_S }
     }

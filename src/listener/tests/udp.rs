@@ -113,6 +113,21 @@ async fn one_address_may_have_many_queries_waiting() {
 }
 
 #[tokio::test]
+async fn a_miss_that_panics_costs_no_other_its_reply() {
+    let house = House::start();
+    let client = client(house.address(Transport::Udp)).await;
+    for (id, name) in [(1, "wait"), (2, "wait-panic"), (3, "wait")] {
+        client.send(&query(id, name)).await.unwrap();
+    }
+    house.handler.waiting(3).await;
+    house.handler.open("wait-panic");
+    house.handler.open("wait");
+    let mut replies = [receive(&client).await, receive(&client).await];
+    replies.sort();
+    assert_eq!(replies, [1, 3].map(|id| reply_to(&query(id, "wait"))));
+}
+
+#[tokio::test]
 async fn stopping_lets_misses_finish() {
     let house = House::start();
     let client = client(house.address(Transport::Udp)).await;
