@@ -123,9 +123,8 @@ pub(super) struct NewFile<'a> {
 /// under a temporary name first, then they are renamed in the order given. A full disk therefore
 /// leaves all the old files, and a crash leaves some of each at worst.
 ///
-/// Not by way of [`crate::durable`], which replaces one file, and lets only one at a time: its
-/// temporary name is always the same, so that what a crash leaves behind goes with the next write.
-/// Here two processes may write at once (see [`super::ensure`]), so each has names of its own.
+/// Not by way of [`crate::durable`]: its temporary name is fixed, so that what a crash leaves behind
+/// goes with the next write, and so only one process may write. Here two may (see [`super::ensure`]).
 pub(super) fn replace(files: &[NewFile<'_>]) -> Result<(), CertificateError> {
     let mut temporaries = Vec::with_capacity(files.len());
     let replaced = replace_through(files, &mut temporaries);

@@ -112,35 +112,52 @@ fn query_asks_nobody_for_special_use_names() {
 /// Ctrl-Z while it waits, then `fg`.
 #[test]
 fn query_that_was_stopped_goes_on_waiting() {
-    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let server = datagrams.local_addr().unwrap();
-    let streams = TcpListener::bind(server).unwrap();
+    let (datagrams, streams) = udp_and_tcp();
+    let server = streams.local_addr().unwrap();
     for transport in ["udp", "tcp"] {
         let url = format!("{transport}://{server}");
         let arguments = ["query", "www.example", "--server", &url];
         let mut asking = Setup::new().arguments(&arguments).start_unheard();
-        let stop_and_continue = |asking: &Truename| {
-            asking.wait_for_state('S');
-            asking.signal("STOP");
-            asking.wait_for_state('T');
-            asking.signal("CONT");
-            asking.wait_for_state('S');
-        };
         let mut query = [0; 512];
         if transport == "udp" {
-            let (length, client) = datagrams.recv_from(&mut query).unwrap();
-            stop_and_continue(&asking);
-            let response = empty_response(&query[..length]);
-            datagrams.send_to(&response, client).unwrap();
+            let mut client = None;
+            let length = uninterrupted(|| {
+                let (length, from) = datagrams.recv_from(&mut query)?;
+                client = Some(from);
+                Ok(length)
+            });
+            asking.stop_and_continue();
+            let response = empty_response(&query[..length.unwrap()]);
+            datagrams.send_to(&response, client.unwrap()).unwrap();
         } else {
-            let (mut stream, _) = streams.accept().unwrap();
-            let length = stream.read(&mut query).unwrap();
-            stop_and_continue(&asking);
+            let mut stream = None;
+            wait_until("a connection", || {
+                stream = streams.accept().ok();
+                stream.is_some()
+            });
+            let (mut stream, _) = stream.unwrap();
+            stream.set_nonblocking(false).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let length = uninterrupted(|| stream.read(&mut query)).unwrap();
+            asking.stop_and_continue();
             let response = framed(&empty_response(&query[2..length]));
             stream.write_all(&response).unwrap();
         }
         let status = asking.wait();
         assert!(status.success(), "{transport}: {:?}", asking.log.all());
+    }
+}
+
+/// Sockets of one port, neither of which waits for ever.
+fn udp_and_tcp() -> (UdpSocket, TcpListener) {
+    loop {
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        // The port may be another's for TCP.
+        if let Ok(streams) = TcpListener::bind(datagrams.local_addr().unwrap()) {
+            datagrams.set_read_timeout(Some(PATIENCE)).unwrap();
+            streams.set_nonblocking(true).unwrap();
+            return (datagrams, streams);
+        }
     }
 }
 

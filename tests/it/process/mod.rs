@@ -389,11 +389,21 @@ impl Truename {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits until the kernel shows the program in a state, such as `T` for stopped (proc(5)).
+    /// Stops the program while it waits, and lets it go on.
+    #[track_caller]
+    fn stop_and_continue(&self) {
+        self.wait_for_state('S');
+        self.signal("STOP");
+        self.wait_for_state('T');
+        self.signal("CONT");
+        self.wait_for_state('S');
+    }
+
+    /// Waits until the kernel shows the program in a state: `S` waits, `T` is stopped (proc(5)).
     #[track_caller]
     fn wait_for_state(&self, state: char) {
         let path = format!("/proc/{}/stat", self.child.id());
-        wait_until("a state of the program", || {
+        wait_until(&format!("state {state} of the program"), || {
             let stat = fs::read_to_string(&path).unwrap();
             // Behind the name, which may hold anything.
             stat.rsplit_once(") ").unwrap().1.starts_with(state)

@@ -44,6 +44,7 @@
 //! has an extended error and no records, AD is for clients that know it, signatures and proofs are
 //! for those with DO, and after every query the cache is searched for what does not belong there.
 
+mod clock;
 mod lies;
 mod script;
 mod stage;
@@ -59,7 +60,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use truename::{cache, clock::Now, dnssec::Settings, wire};
+use truename::{cache, dnssec::Settings, wire};
 
 use crate::{
     lab::{Universe, name::Name},
@@ -69,27 +70,6 @@ use lies::Lie;
 pub(crate) use script::honest;
 use stage::Stage;
 use words::{Words, read};
-
-thread_local! {
-    /// The time of the scenario that this thread runs.
-    static NOW: Cell<Option<Now>> = const { Cell::new(None) };
-    /// By how many seconds its wall clock is wrong.
-    static WRONG_BY_S: Cell<i64> = const { Cell::new(0) };
-}
-
-fn now() -> Now {
-    NOW.get().expect("a scenario runs")
-}
-
-/// Sets the wall clock so much ahead.
-fn set_clock(by_s: i64) {
-    let now = now();
-    WRONG_BY_S.set(WRONG_BY_S.get() + by_s);
-    NOW.set(Some(Now {
-        unix_s: now.unix_s.checked_add_signed(by_s).expect("a time"),
-        ..now
-    }));
-}
 
 /// What a scenario's header decides.
 struct Header {
@@ -162,11 +142,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// Runs one scenario; what is wrong, line by line.
 fn run(universe: &Arc<Universe>, unix_s: u64, text: &str) -> Vec<String> {
-    NOW.set(Some(Now {
-        unix_s,
-        ..Now::read()
-    }));
-    WRONG_BY_S.set(0);
+    clock::begin(unix_s);
     // Timers run as soon as nothing else can.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -283,7 +259,7 @@ impl Header {
                 continue;
             }
             if key == "starts" {
-                set_clock(read(value)?);
+                clock::set(read(value)?);
                 continue;
             }
             if key == "off" {
@@ -296,7 +272,7 @@ impl Header {
                 "skew" => dnssec.skew_s = read(value)?,
                 "sha1" => dnssec.sha1 = true,
                 "negative" => {
-                    let until = now().unix_s + 3600;
+                    let until = clock::now().unix_s + 3600;
                     dnssec.negative_trust_anchors.insert(name()?, until);
                 }
                 "private" => _ = dnssec.private_zones.insert(name()?),

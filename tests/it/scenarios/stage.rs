@@ -1,4 +1,5 @@
-//! The steps of a scenario: what is done to the resolver, and what is held against it.
+//! The steps of a scenario: what is done to the resolver, and what is held against it. SETTINGS and
+//! UPSTREAM come before, or change what upstreams say, and are the reader's.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -21,9 +22,9 @@ use crate::lab::{
 };
 
 use super::{
-    Header, NOW, WRONG_BY_S, now,
+    Header,
+    clock::{self, now},
     script::Script,
-    set_clock,
     words::{Words, rcode, read},
 };
 
@@ -112,8 +113,8 @@ impl Stage {
                 return Ok(complaint(blamed, || "it is not blamed".to_owned()));
             }
             "CLOCK" => match words.word("seconds")? {
-                "right" => set_clock(-WRONG_BY_S.get()),
-                word => set_clock(read(word)?),
+                "right" => clock::set_right(),
+                word => clock::set(read(word)?),
             },
             "CLOCK-IS" => {
                 let gate = self.gate.as_ref().ok_or("nobody watches the clock")?;
@@ -136,7 +137,7 @@ impl Stage {
                     format!("they prove {found:?}")
                 }));
             }
-            "TIME" => pass(words)?,
+            "TIME" => clock::pass(words)?,
             other => return Err(format!("{other} is no step")),
         }
         Ok(Vec::new())
@@ -261,21 +262,6 @@ impl Stage {
             format!("the cache has {found}")
         }))
     }
-}
-
-/// Moves the clocks.
-fn pass(words: &mut Words<'_>) -> Result<(), String> {
-    let word = words.word("seconds")?;
-    let mut then = now();
-    match (word.split_at_checked(1), words.optional()) {
-        (Some(("+", seconds)), None) => then = then.plus(Duration::from_secs(read(seconds)?)),
-        (Some(("+", seconds)), Some("WALL")) => then.unix_s += read::<u64>(seconds)?,
-        (Some(("-", seconds)), Some("WALL")) => then.unix_s -= read::<u64>(seconds)?,
-        (_, None) => return Err(format!("{word} does not begin with +")),
-        (_, Some(other)) => return Err(format!("{word} {other} cannot be understood")),
-    }
-    NOW.set(Some(then));
-    Ok(())
 }
 
 /// What holds of every reply.
