@@ -1,6 +1,8 @@
 //! What a validation will probably ask for, known before the answer is: so that the driver can
 //! start the chain together with the client's own query.
 
+use psl::{List, Psl as _};
+
 use crate::{
     clock::Now,
     wire::{CLASS_IN, Name, Question, rtype},
@@ -12,7 +14,7 @@ use super::{
     settings::Settings,
 };
 
-/// The labels, counted from the root, among which most zone cuts are: `example.co.uk`.
+/// The labels, counted from the root, among which nearly all zone cuts are: `example.co.uk`.
 pub(super) const UPPER_LABELS: usize = 3;
 /// The most questions foreseen for one client query.
 pub const FORESEEN_MAX: usize = 8;
@@ -70,17 +72,20 @@ pub fn foresee(
         } else {
             (0, 0)
         };
-        // A leaf below a zone that was never seen to delegate is a host, and the zone signs it.
-        let is_host_of_known_zone = zone_known && count > 2 && signed == 0 && unsigned == 0;
-        if count > UPPER_LABELS || is_host_of_known_zone {
+        // A leaf below a zone that was never seen to delegate is a host, and the zone signs it; so it
+        // nearly always is below an unknown name that is nobody's to register names under.
+        let is_host = if zone_known {
+            count > 2 && signed == 0 && unsigned == 0
+        } else {
+            count > 2 && count == name.label_count() && !is_public_suffix(&name.suffix(count - 1))
+        };
+        if count > UPPER_LABELS || is_host {
             break;
         }
         foreseen.push(ds_of(&child));
         let few = signed.saturating_add(unsigned) < EXPERIENCE_MIN;
         let often = signed.saturating_mul(4) >= unsigned;
-        // Under an unknown zone the last of three labels is more often a host than a zone.
-        let host = !zone_known && count > 2 && count == name.label_count();
-        if (few || often) && !host {
+        if few || often {
             foreseen.push(dnskey_of(&child));
         }
         zone_known = false;
@@ -88,4 +93,14 @@ pub fn foresee(
     foreseen.retain(|one| one != question);
     foreseen.truncate(FORESEEN_MAX);
     foreseen
+}
+
+/// Whether people register names right below this one: `co.uk` (the Public Suffix List).
+fn is_public_suffix(name: &Name) -> bool {
+    let labels: Vec<&[u8]> = name.labels().collect();
+    let suffix = List.find(labels.iter().rev().copied());
+    // The suffix's length counts its dots.
+    let dots = labels.len().saturating_sub(1);
+    suffix.typ.is_some()
+        && suffix.len == labels.iter().map(|label| label.len()).sum::<usize>() + dots
 }

@@ -1,7 +1,7 @@
 //! Honest answers from every kind of zone.
 
 use crate::{
-    dnssec::{Judged, Learned, Security, Why, ZoneStatus},
+    dnssec::{Judged, Learned, Security, Why, ZoneStatus, foresee},
     wire::{rcode, rtype},
 };
 
@@ -264,7 +264,8 @@ fn a_cold_chain_takes_one_round_when_foreseen_and_none_when_known() {
     let mut client = Client::new(&world);
     client.speculate = true;
     client.ask(&question("www.example.org.", rtype::A));
-    assert_eq!((client.rounds, client.fetches), (0, 6));
+    // The root's keys; DS and keys of org and the zone.
+    assert_eq!((client.rounds, client.fetches), (0, 5));
     client.ask(&question("deep.under.example.org.", rtype::A));
     assert_eq!((client.rounds, client.fetches), (0, 0));
     client.ask(&question("www.unsigned.org.", rtype::A));
@@ -274,6 +275,29 @@ fn a_cold_chain_takes_one_round_when_foreseen_and_none_when_known() {
     client.ask(&question("www.example.org.", rtype::A));
     assert_eq!(client.rounds, 1);
     assert_eq!(client.checks, 6);
+}
+
+#[test]
+fn below_an_unknown_name_a_leaf_is_taken_for_a_zone_where_people_register_names() {
+    let world = World::new(vec![Zone::new(".", 1)]);
+    let client = Client::new(&world);
+    let foreseen = |qname: &str| {
+        let question = question(qname, rtype::A);
+        foresee(&question, &client.keys, &client.settings, &client.now)
+    };
+    for (qname, deepest) in [
+        ("www.example.org.", "example.org."),
+        ("example.co.uk.", "example.co.uk."),
+        ("www.example.co.uk.", "example.co.uk."),
+        ("example.org.", "example.org."),
+    ] {
+        let foreseen = foreseen(qname);
+        for qtype in [rtype::DS, rtype::DNSKEY] {
+            let of_type = foreseen.iter().filter(|one| one.qtype == qtype);
+            let names: Vec<_> = of_type.map(|one| &one.name).collect();
+            assert_eq!(names.last(), Some(&&name(deepest)), "{qname} {qtype}");
+        }
+    }
 }
 
 #[test]

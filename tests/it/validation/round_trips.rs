@@ -197,8 +197,8 @@ async fn a_cold_chain_costs_one_round_trip() {
         let (answered, cost) = bare.ask(&name, "A").await;
         assert!(answered.has(0x20), "{name} is not secure");
         assert_eq!(cost.waves, 1, "{name}: {cost:?}");
-        // The question; the root's keys; DS and keys of com and the zone; the DS of the name.
-        assert!(cost.asked.len() <= 7, "{name}: {cost:?}");
+        // The question; the root's keys; DS and keys of com and the zone.
+        assert!(cost.asked.len() <= 6, "{name}: {cost:?}");
         let different: HashSet<_> = cost.asked.iter().collect();
         assert_eq!(different.len(), cost.asked.len(), "{name}: {cost:?}");
     }
@@ -216,8 +216,8 @@ async fn a_chain_below_a_known_parent_costs_one_round_trip() {
         let (answered, cost) = bare.ask(&name, "A").await;
         assert!(answered.has(0x20), "{name} is not secure");
         assert_eq!(cost.waves, 1, "{name}: {cost:?}");
-        // The question, DS and keys of the zone, the DS of the name; then the question alone.
-        let most = if is_first { 4 } else { 1 };
+        // The question, DS and keys of the zone; then the question alone.
+        let most = if is_first { 3 } else { 1 };
         assert!(cost.asked.len() <= most, "{name}: {cost:?}");
     }
 }
