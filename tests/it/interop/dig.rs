@@ -2,7 +2,7 @@
 
 use super::{
     stage::Stage,
-    tools::{Ran, Shown, program, run},
+    tools::{Ran, Shown, asker, finish},
 };
 
 /// The transports as dig is told of them, and the listener each meets.
@@ -16,14 +16,12 @@ const WAYS: [(&str, &[&str]); 5] = [
 
 fn dig_raw(stage: &Stage, way: (&str, &[&str]), arguments: &[&str]) -> Ran {
     let ca = format!("+tls-ca={}", stage.truename.ca().display());
-    let port = stage.truename.port(way.0).to_string();
-    let mut all = vec!["@127.0.0.1", "-p", &port, "+time=10", "+tries=1"];
-    all.extend(way.1);
+    let mut dig = asker("dig", stage.truename.port(way.0));
+    dig.args(["+time=10", "+tries=1"]).args(way.1);
     if way.0.starts_with("do") {
-        all.extend([ca.as_str(), "+tls-hostname=localhost"]);
+        dig.args([ca.as_str(), "+tls-hostname=localhost"]);
     }
-    all.extend(arguments);
-    run(&program("dig", "bind9-dnsutils"), &all)
+    finish(dig.args(arguments))
 }
 
 fn dig(stage: &Stage, way: (&str, &[&str]), arguments: &[&str]) -> Shown {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::{
     servers::{Signer, Zone, knot, nsd},
     stage::Truename,
-    tools::{Daemon, Shown, free_port, program, run},
+    tools::{Daemon, Shown, asker, finish, free_port, program},
 };
 use crate::lab::{SERVER_NAME, TestCa, testca::Leaf};
 
@@ -91,18 +91,15 @@ impl Unbound {
 
 /// Whether a DNS server answers on a port, whatever it says.
 pub(super) fn answers(port: u16) -> bool {
-    let port = port.to_string();
-    let dig = program("dig", "bind9-dnsutils");
-    let ask = ["@127.0.0.1", "-p", &port, "+time=1", "+tries=1", ".", "NS"];
-    run(&dig, &ask).status == Some(0)
+    let mut dig = asker("dig", port);
+    let ran = finish(dig.args(["+time=1", "+tries=1", ".", "NS"]));
+    ran.status == Some(0)
 }
 
 /// Asks a server on a port of 127.0.0.1 by dig.
 pub(super) fn dig(port: u16, arguments: &[&str]) -> Shown {
-    let port = port.to_string();
-    let mut all = vec!["@127.0.0.1", "-p", &port, "+time=10", "+tries=1"];
-    all.extend(arguments);
-    let ran = run(&program("dig", "bind9-dnsutils"), &all).succeeded();
+    let mut dig = asker("dig", port);
+    let ran = finish(dig.args(["+time=10", "+tries=1"]).args(arguments)).succeeded();
     let shown = Shown::all(&ran.stdout);
     assert_eq!(shown.len(), 1, "{ran}");
     shown[0].clone()
@@ -143,7 +140,6 @@ fn check_zone(truename: &Truename, apex: &str) {
 fn check_signatures(truename: &Truename, zone: &Zone) {
     let anchors = truename.file("zone-anchors");
     fs::write(&anchors, zone.anchors()).unwrap();
-    let port = truename.port("udp").to_string();
     let root = format!("+root={}", zone.apex);
     for (label, verdict) in [
         ("www", "; fully validated"),
@@ -153,9 +149,8 @@ fn check_signatures(truename: &Truename, zone: &Zone) {
         ("nothing", "; negative response, fully validated"),
     ] {
         let name = format!("{label}.{}", zone.apex);
-        let path = anchors.to_str().unwrap();
-        let ask = ["@127.0.0.1", "-p", &port, "-a", path, &root, &name, "A"];
-        let ran = run(&program("delv", "bind9-dnsutils"), &ask);
+        let mut delv = asker("delv", truename.port("udp"));
+        let ran = finish(delv.arg("-a").arg(&anchors).args([&root, &name, "A"]));
         assert!(ran.stdout.contains(verdict), "{verdict}: {ran}");
     }
 }

@@ -8,6 +8,7 @@ use std::{
     net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -166,13 +167,37 @@ pub(super) fn terminate(child: &Child) {
     run(Path::new("/bin/sh"), &["-c", &kill]).succeeded();
 }
 
-/// A port that nobody uses now, neither over TCP nor over UDP.
+/// dig or delv, about to ask a port of 127.0.0.1.
+///
+/// They set `SO_REUSEPORT`, for which Linux may give them the very port they ask if its server sets
+/// it too; with the server's own address their question would come back to them. So they have
+/// another address.
+pub(super) fn asker(name: &str, port: u16) -> Command {
+    let mut command = Command::new(program(name, "bind9-dnsutils"));
+    command.args(["@127.0.0.1", "-b", "127.0.0.2", "-p", &port.to_string()]);
+    command
+}
+
+/// A port that nobody uses now, neither over TCP nor over UDP, and that the system gives to
+/// nobody who does not name it: it stays free until the server that gets it has started.
 pub(crate) fn free_port() -> u16 {
-    (0..50)
-        .find_map(|_| {
-            let tcp = TcpListener::bind(("127.0.0.1", 0)).ok()?;
-            let port = tcp.local_addr().ok()?.port();
-            UdpSocket::bind(("127.0.0.1", port)).ok().map(|_| port)
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const LOWEST: u16 = 10_000;
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let given_out_from: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+    // Another process that runs these tests starts elsewhere.
+    let offset = std::process::id();
+    let ports = (LOWEST..given_out_from).len();
+    assert!(ports > 0, "no port between {LOWEST} and {given_out_from}");
+    (0..ports)
+        .map(|_| {
+            let turn = usize::from(NEXT.fetch_add(1, Ordering::Relaxed));
+            let index = (offset as usize * 64 + turn) % ports;
+            LOWEST + u16::try_from(index).expect("an index into a range of ports")
+        })
+        .find(|&port| {
+            TcpListener::bind(("127.0.0.1", port)).is_ok()
+                && UdpSocket::bind(("127.0.0.1", port)).is_ok()
         })
         .expect("some port is free")
 }

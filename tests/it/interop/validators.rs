@@ -1,12 +1,12 @@
 //! Validating programs that trust the lab's root and know it only through truename: what they
 //! find secure has reached them whole, signatures and proofs included.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use super::{
     resolvers::Unbound,
     stage::Stage,
-    tools::{Ran, finish, program},
+    tools::{Ran, asker, finish},
 };
 use crate::lab::{
     Transport,
@@ -25,13 +25,8 @@ fn anchors(ds_line: &str) -> String {
 fn delv(stage: &Stage, name: &str, kind: &str) -> Ran {
     let path = stage.truename.file("anchors");
     fs::write(&path, anchors(&stage.lab.trust_anchor_ds())).unwrap();
-    let port = stage.truename.port("udp").to_string();
-    finish(
-        Command::new(program("delv", "bind9-dnsutils"))
-            .args(["@127.0.0.1", "-p", &port, "+root=.", "-a"])
-            .arg(path)
-            .args([name, kind]),
-    )
+    let mut delv = asker("delv", stage.truename.port("udp"));
+    finish(delv.args(["+root=.", "-a"]).arg(path).args([name, kind]))
 }
 
 #[test]

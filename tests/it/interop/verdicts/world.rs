@@ -17,7 +17,7 @@ use super::{
         resolvers::{Unbound, answers},
         servers::{Server, nsd_with},
         stage::Truename,
-        tools::{Daemon, PATIENCE, Shown, finish_within, free_port, program},
+        tools::{Daemon, PATIENCE, Shown, asker, finish_within, free_port, program},
     },
     records::{SHA256, Zone},
     signing::Recipe,
@@ -321,16 +321,13 @@ const QUESTIONS_PER_DIG: usize = 100;
 fn ask(port: u16, questions: &[Question]) -> Vec<Said> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("questions");
-    let dig = program("dig", "bind9-dnsutils");
     let mut shown = HashMap::new();
     for chunk in questions.chunks(QUESTIONS_PER_DIG) {
         let lines = chunk.iter().map(|(name, kind)| format!("{name} {kind}\n"));
         fs::write(&path, lines.collect::<String>()).unwrap();
-        let port = port.to_string();
-        let mut command = Command::new(&dig);
-        command.args(["@127.0.0.1", "-p", &port]);
-        command.args(["+dnssec", "+time=20", "+tries=1", "-f"]);
-        let ran = finish_within(command.arg(&path), PATIENCE * 3);
+        let mut dig = asker("dig", port);
+        dig.args(["+dnssec", "+time=20", "+tries=1", "-f"]);
+        let ran = finish_within(dig.arg(&path), PATIENCE * 3);
         for response in Shown::all(&ran.stdout) {
             shown.insert(question_of(&response.text), response);
         }
