@@ -71,7 +71,12 @@ struct Open {
     socket: AsyncFd<UdpSocket>,
     opened: Instant,
     uses: u8,
+    /// The id of the query before, of which a second response may still lie here.
+    answered: Option<Id>,
 }
+
+/// The first two octets of a message (RFC 1035, section 4.1.1).
+type Id = [u8; 2];
 
 /// A socket for one query. It is closed when dropped, unless it is given back.
 pub(super) struct Lent {
@@ -80,7 +85,8 @@ pub(super) struct Lent {
     /// Whether one datagram was sent, and its response is all that was heard. Whatever else may
     /// still come would look like a forgery to the next query.
     is_clean: bool,
-    has_sent: bool,
+    /// The id of what was sent.
+    asked: Option<Id>,
     owner: Arc<Shared>,
 }
 
@@ -110,6 +116,7 @@ impl Sockets {
             socket,
             opened: clock::instant(),
             uses: 0,
+            answered: None,
         }))
     }
 
@@ -124,7 +131,8 @@ impl Sockets {
 impl Lent {
     /// Sends a datagram. One that the system has no room for is lost, as it may be on its way.
     pub(super) fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
-        self.is_clean &= !std::mem::replace(&mut self.has_sent, true);
+        self.is_clean &= self.asked.is_none();
+        self.asked = datagram.first_chunk().copied();
         let mut sent = self.socket().get_ref().send(datagram);
         if sent.as_ref().is_err_and(|error| !is_would_block(error)) {
             // Perhaps a refusal by ICMP that nobody has looked at yet, told instead of sending.
@@ -138,46 +146,55 @@ impl Lent {
     }
 
     /// Waits for a datagram and hands it to `read`, which makes of it what is given back; `None` when
-    /// it is not the response. An error is often that of an earlier datagram, told by ICMP.
+    /// it is not the response. What an upstream sent twice for the query before is passed over. An
+    /// error is often that of an earlier datagram, told by ICMP.
     pub(super) async fn receive<T>(
         &mut self,
         mut read: impl FnMut(&[u8]) -> Option<T>,
     ) -> io::Result<Option<T>> {
         loop {
-            let mut ready = self.socket().ready(HEARD).await?;
+            let open = self.open();
+            let mut ready = open.socket.ready(HEARD).await?;
             let receive = |socket: &AsyncFd<UdpSocket>| {
                 DATAGRAM.with_borrow_mut(|room| {
                     let octets = socket.get_ref().recv(room)?;
-                    Ok(read(room.get(..octets).unwrap_or_default()))
+                    let datagram = room.get(..octets).unwrap_or_default();
+                    let heard = read(datagram);
+                    let is_old = open.answered.is_some_and(|id| datagram.starts_with(&id));
+                    Ok((heard.is_some() || !is_old).then_some(heard))
                 })
             };
-            let Ok(received) = ready.try_io(receive) else {
-                continue;
+            let received = match ready.try_io(receive) {
+                Ok(Ok(Some(received))) => Ok(received),
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(None)) | Err(_) => continue,
             };
             let is_response = matches!(received, Ok(Some(_)));
-            // Nobody waits for what came behind the response. Having heard the system say that there
-            // is nothing, the runtime tells of all that comes later.
-            let is_last = is_response
-                && ready
-                    .try_io(|socket| socket.get_ref().recv(&mut [0]))
-                    .is_err();
-            self.is_clean &= is_last;
+            if is_response {
+                // Nobody looks at what already lies behind it, a system call for nothing mostly; the
+                // runtime tells of what comes from here on.
+                ready.clear_ready();
+            }
+            self.is_clean &= is_response;
             return received;
         }
     }
 
     fn socket(&self) -> &AsyncFd<UdpSocket> {
+        &self.open().socket
+    }
+
+    fn open(&self) -> &Open {
         let open = self.open.as_ref();
-        &open
-            .expect("only giving it back takes it, which ends this")
-            .socket
+        open.expect("only giving it back takes it, which ends this")
     }
 
     /// Gives the socket back for another query, after the response.
     pub(super) fn give_back(mut self, now: Instant) {
         if self.is_clean
-            && let Some(open) = self.open.take()
+            && let Some(mut open) = self.open.take()
         {
+            open.answered = self.asked;
             self.owner.keep(open, now);
         }
     }
@@ -196,7 +213,7 @@ impl Shared {
         Lent {
             open: Some(open),
             is_clean: true,
-            has_sent: false,
+            asked: None,
             owner: Arc::clone(self),
         }
     }
@@ -404,25 +421,66 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_heard_more_than_its_response_is_not_used_again() {
+    async fn one_that_heard_something_else_before_its_response_is_not_used_again() {
         let (upstream, sockets) = sockets(1);
-        for heard in [[b"response", b"response"], [b"forgery.", b"response"]] {
-            let mut lent = sockets.lend().unwrap();
-            answered(&mut lent, &upstream, &heard.map(|datagram| &datagram[..])).await;
-            lent.give_back(clock::instant());
-            assert_eq!(sockets.0.lock().open, 0, "{heard:?}");
-        }
+        let mut lent = sockets.lend().unwrap();
+        let heard = answered(&mut lent, &upstream, &[b"forgery", b"response"]).await;
+        assert_eq!(heard, 2);
+        lent.give_back(clock::instant());
+        assert_eq!(sockets.0.lock().open, 0);
     }
 
-    /// Sends a query and receives what the upstream then sends, up to the response.
-    async fn answered(lent: &mut Lent, upstream: &UdpSocket, datagrams: &[&[u8]]) {
-        lent.send(b"query").unwrap();
+    #[tokio::test]
+    async fn a_second_response_to_the_query_before_is_passed_over() {
+        let (upstream, sockets) = sockets(1);
+        let mut lent = sockets.lend().unwrap();
+        let before = port(&lent);
+        answered(&mut lent, &upstream, &[b"response", b"response"]).await;
+        lent.give_back(clock::instant());
+        let mut lent = sockets.lend().unwrap();
+        assert_eq!(port(&lent), before);
+        let heard = ask(&mut lent, &upstream, b"next", &[b"next one"], b"next one").await;
+        assert_eq!(heard, 1);
+        lent.give_back(clock::instant());
+        assert_eq!(sockets.0.lock().open, 1);
+    }
+
+    #[tokio::test]
+    async fn what_else_came_behind_the_response_before_is_told() {
+        let (upstream, sockets) = sockets(1);
+        let mut lent = sockets.lend().unwrap();
+        answered(&mut lent, &upstream, &[b"response", b"forgery"]).await;
+        lent.give_back(clock::instant());
+        let mut lent = sockets.lend().unwrap();
+        let heard = ask(&mut lent, &upstream, b"next", &[b"next one"], b"next one").await;
+        assert_eq!(heard, 2);
+    }
+
+    /// Sends a query and receives what the upstream then sends, up to `response`; how many were
+    /// handed out.
+    async fn ask(
+        lent: &mut Lent,
+        upstream: &UdpSocket,
+        query: &[u8],
+        datagrams: &[&[u8]],
+        response: &[u8],
+    ) -> usize {
+        lent.send(query).unwrap();
         let (_, from) = upstream.recv_from(&mut [0; 8]).unwrap();
         for datagram in datagrams {
             upstream.send_to(datagram, from).unwrap();
         }
-        let response = |datagram: &[u8]| (datagram == b"response").then_some(());
-        while lent.receive(response).await.unwrap().is_none() {}
+        let read = |datagram: &[u8]| (datagram == response).then_some(());
+        let mut handed_out = 1;
+        while lent.receive(read).await.unwrap().is_none() {
+            handed_out += 1;
+        }
+        handed_out
+    }
+
+    /// As [`ask`], up to `response`, whose id is that of the query.
+    async fn answered(lent: &mut Lent, upstream: &UdpSocket, datagrams: &[&[u8]]) -> usize {
+        ask(lent, upstream, b"request", datagrams, b"response").await
     }
 
     /// Waits until the runtime knows of what came to the idle socket.
