@@ -32,8 +32,8 @@ const AGE_MAX: Duration = Duration::from_secs(3);
 const USES_MAX: u8 = 128;
 /// With so many queries on their way it is load, and idle sockets are used again.
 const BUSY: usize = 32;
-/// With so many idle ones, that is: fewer would be easier to guess among; more are out of the
-/// processor's caches whenever their turn comes.
+/// They are used again while so many are idle: fewer would be easier to guess among; more are out of
+/// the processor's caches whenever their turn comes.
 const IDLE_ENOUGH: usize = 128;
 /// The most octets taken of one datagram. We offer 1232; a careless upstream may send somewhat more.
 const DATAGRAM_MAX_OCTETS: usize = 4096;
@@ -71,8 +71,8 @@ struct Open {
     socket: AsyncFd<UdpSocket>,
     opened: Instant,
     uses: u8,
-    /// The id of the query before, of which a second response may still lie here.
-    answered: Option<Id>,
+    /// The id of the query it carried before: a copy of its response may still come.
+    previous_id: Option<Id>,
 }
 
 /// The first two octets of a message (RFC 1035, section 4.1.1).
@@ -82,12 +82,21 @@ type Id = [u8; 2];
 pub(super) struct Lent {
     /// `None` once it was given back.
     open: Option<Open>,
-    /// Whether one datagram was sent, and its response is all that was heard. Whatever else may
-    /// still come would look like a forgery to the next query.
+    /// Whether one datagram was sent, and its response is all that was heard, but for copies of the
+    /// one before. What may still come else would look like a forgery to the next query, or, after
+    /// sending twice, to the one after that.
     is_clean: bool,
-    /// The id of what was sent.
-    asked: Option<Id>,
+    /// The id of the query; `None` before it is sent.
+    query_id: Option<Id>,
     owner: Arc<Shared>,
+}
+
+/// What a datagram is to the query.
+enum Heard<T> {
+    Response(T),
+    /// Most likely the response to the query before, sent twice.
+    Repeated,
+    Other,
 }
 
 impl Sockets {
@@ -104,7 +113,8 @@ impl Sockets {
     /// idle.
     pub(super) fn lend(&self) -> io::Result<Lent> {
         while let Some(open) = self.0.take_idle() {
-            // What came to it meanwhile was not asked for: somebody may know its port.
+            // What came to it meanwhile was not asked for: somebody may know its port. Or it is a late
+            // copy of a response, rare enough not to be told apart.
             if has_heard_nothing(&open.socket) {
                 return Ok(self.0.lent(open));
             }
@@ -116,7 +126,7 @@ impl Sockets {
             socket,
             opened: clock::instant(),
             uses: 0,
-            answered: None,
+            previous_id: None,
         }))
     }
 
@@ -131,8 +141,12 @@ impl Sockets {
 impl Lent {
     /// Sends a datagram. One that the system has no room for is lost, as it may be on its way.
     pub(super) fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
-        self.is_clean &= self.asked.is_none();
-        self.asked = datagram.first_chunk().copied();
+        self.is_clean &= self.query_id.is_none();
+        self.query_id = datagram.first_chunk().copied();
+        if let Some(open) = &mut self.open {
+            // Where both have the same id, a guess could pass for a copy.
+            open.previous_id = open.previous_id.filter(|id| Some(*id) != self.query_id);
+        }
         let mut sent = self.socket().get_ref().send(datagram);
         if sent.as_ref().is_err_and(|error| !is_would_block(error)) {
             // Perhaps a refusal by ICMP that nobody has looked at yet, told instead of sending.
@@ -146,8 +160,8 @@ impl Lent {
     }
 
     /// Waits for a datagram and hands it to `read`, which makes of it what is given back; `None` when
-    /// it is not the response. What an upstream sent twice for the query before is passed over. An
-    /// error is often that of an earlier datagram, told by ICMP.
+    /// it is not the response. One that has the id of the query before is passed over, once. An error
+    /// is often that of an earlier datagram, told by ICMP.
     pub(super) async fn receive<T>(
         &mut self,
         mut read: impl FnMut(&[u8]) -> Option<T>,
@@ -159,24 +173,42 @@ impl Lent {
                 DATAGRAM.with_borrow_mut(|room| {
                     let octets = socket.get_ref().recv(room)?;
                     let datagram = room.get(..octets).unwrap_or_default();
-                    let heard = read(datagram);
-                    let is_old = open.answered.is_some_and(|id| datagram.starts_with(&id));
-                    Ok((heard.is_some() || !is_old).then_some(heard))
+                    let repeats = |id: Id| datagram.starts_with(&id);
+                    Ok(match read(datagram) {
+                        Some(response) => Heard::Response(response),
+                        None if open.previous_id.is_some_and(repeats) => Heard::Repeated,
+                        None => Heard::Other,
+                    })
                 })
             };
-            let received = match ready.try_io(receive) {
-                Ok(Ok(Some(received))) => Ok(received),
-                Ok(Err(error)) => Err(error),
-                Ok(Ok(None)) | Err(_) => continue,
+            let Ok(heard) = ready.try_io(receive) else {
+                continue;
             };
-            let is_response = matches!(received, Ok(Some(_)));
-            if is_response {
-                // Nobody looks at what already lies behind it, a system call for nothing mostly; the
-                // runtime tells of what comes from here on.
-                ready.clear_ready();
+            match heard {
+                Ok(Heard::Response(response)) => {
+                    // Taken for empty unseen: looking is a system call that mostly finds nothing.
+                    // As nothing was awaited since the runtime looked, whatever comes from here on
+                    // wakes us all the same, and what lies here already is received before that.
+                    ready.clear_ready();
+                    return Ok(Some(response));
+                }
+                Ok(Heard::Repeated) => self.previous_was_repeated(),
+                Ok(Heard::Other) => {
+                    self.is_clean = false;
+                    return Ok(None);
+                }
+                Err(error) => {
+                    self.is_clean = false;
+                    return Err(error);
+                }
             }
-            self.is_clean &= is_response;
-            return received;
+        }
+    }
+
+    /// More copies than one are no accident of a network.
+    fn previous_was_repeated(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.previous_id = None;
         }
     }
 
@@ -194,7 +226,7 @@ impl Lent {
         if self.is_clean
             && let Some(mut open) = self.open.take()
         {
-            open.answered = self.asked;
+            open.previous_id = self.query_id;
             self.owner.keep(open, now);
         }
     }
@@ -213,7 +245,7 @@ impl Shared {
         Lent {
             open: Some(open),
             is_clean: true,
-            asked: None,
+            query_id: None,
             owner: Arc::clone(self),
         }
     }
@@ -383,7 +415,7 @@ mod tests {
         let (upstream, sockets) = sockets(1);
         let mut lent = sockets.lend().unwrap();
         let before = port(&lent);
-        answered(&mut lent, &upstream, &[b"response"]).await;
+        ask_first(&mut lent, &upstream, &[b"response"]).await;
         // Nobody hears this one.
         drop(upstream);
         lent.socket().get_ref().send(b"query").unwrap();
@@ -415,7 +447,7 @@ mod tests {
         for _ in 0..3 {
             let mut lent = sockets.lend().unwrap();
             assert_eq!(*before.get_or_insert(port(&lent)), port(&lent));
-            answered(&mut lent, &upstream, &[b"response"]).await;
+            ask_first(&mut lent, &upstream, &[b"response"]).await;
             lent.give_back(clock::instant());
         }
     }
@@ -424,18 +456,18 @@ mod tests {
     async fn one_that_heard_something_else_before_its_response_is_not_used_again() {
         let (upstream, sockets) = sockets(1);
         let mut lent = sockets.lend().unwrap();
-        let heard = answered(&mut lent, &upstream, &[b"forgery", b"response"]).await;
+        let heard = ask_first(&mut lent, &upstream, &[b"forgery", b"response"]).await;
         assert_eq!(heard, 2);
         lent.give_back(clock::instant());
         assert_eq!(sockets.0.lock().open, 0);
     }
 
     #[tokio::test]
-    async fn a_second_response_to_the_query_before_is_passed_over() {
+    async fn a_second_response_to_the_query_before_is_passed_over_and_the_socket_kept() {
         let (upstream, sockets) = sockets(1);
         let mut lent = sockets.lend().unwrap();
         let before = port(&lent);
-        answered(&mut lent, &upstream, &[b"response", b"response"]).await;
+        ask_first(&mut lent, &upstream, &[b"response", b"response"]).await;
         lent.give_back(clock::instant());
         let mut lent = sockets.lend().unwrap();
         assert_eq!(port(&lent), before);
@@ -446,18 +478,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_else_came_behind_the_response_before_is_told() {
+    async fn what_else_lay_behind_the_response_before_counts_for_the_next_query() {
+        let behind: [&[&[u8]]; 2] = [
+            &[b"response", b"forgery"],
+            &[b"response", b"response", b"response"],
+        ];
+        for behind in behind {
+            let (upstream, sockets) = sockets(1);
+            let mut lent = sockets.lend().unwrap();
+            ask_first(&mut lent, &upstream, behind).await;
+            lent.give_back(clock::instant());
+            let mut lent = sockets.lend().unwrap();
+            let heard = ask(&mut lent, &upstream, b"next", &[b"next one"], b"next one").await;
+            assert_eq!(heard, 2, "{behind:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_guess_with_the_id_of_both_queries_counts() {
         let (upstream, sockets) = sockets(1);
         let mut lent = sockets.lend().unwrap();
-        answered(&mut lent, &upstream, &[b"response", b"forgery"]).await;
+        ask_first(&mut lent, &upstream, &[b"response", b"re guess"]).await;
         lent.give_back(clock::instant());
         let mut lent = sockets.lend().unwrap();
-        let heard = ask(&mut lent, &upstream, b"next", &[b"next one"], b"next one").await;
+        let heard = ask_first(&mut lent, &upstream, &[b"response"]).await;
         assert_eq!(heard, 2);
     }
 
-    /// Sends a query and receives what the upstream then sends, up to `response`; how many were
-    /// handed out.
+    /// Sends a query and receives what the upstream then sends, up to `response`; how many times
+    /// [`Lent::receive`] gave something back, the response included. The first two octets are the id.
     async fn ask(
         lent: &mut Lent,
         upstream: &UdpSocket,
@@ -471,15 +520,15 @@ mod tests {
             upstream.send_to(datagram, from).unwrap();
         }
         let read = |datagram: &[u8]| (datagram == response).then_some(());
-        let mut handed_out = 1;
+        let mut times = 1;
         while lent.receive(read).await.unwrap().is_none() {
-            handed_out += 1;
+            times += 1;
         }
-        handed_out
+        times
     }
 
-    /// As [`ask`], up to `response`, whose id is that of the query.
-    async fn answered(lent: &mut Lent, upstream: &UdpSocket, datagrams: &[&[u8]]) -> usize {
+    /// As [`ask`], up to `response`.
+    async fn ask_first(lent: &mut Lent, upstream: &UdpSocket, datagrams: &[&[u8]]) -> usize {
         ask(lent, upstream, b"request", datagrams, b"response").await
     }
 

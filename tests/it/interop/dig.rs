@@ -2,7 +2,7 @@
 
 use super::{
     stage::Stage,
-    tools::{Ran, Shown, asker, finish},
+    tools::{Ran, Shown, bind9_client, finish},
 };
 
 /// The transports as dig is told of them, and the listener each meets.
@@ -16,7 +16,7 @@ const WAYS: [(&str, &[&str]); 5] = [
 
 fn dig_raw(stage: &Stage, way: (&str, &[&str]), arguments: &[&str]) -> Ran {
     let ca = format!("+tls-ca={}", stage.truename.ca().display());
-    let mut dig = asker("dig", stage.truename.port(way.0));
+    let mut dig = bind9_client("dig", stage.truename.port(way.0));
     dig.args(["+time=10", "+tries=1"]).args(way.1);
     if way.0.starts_with("do") {
         dig.args([ca.as_str(), "+tls-hostname=localhost"]);

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::{
     servers::{Signer, Zone, knot, nsd},
     stage::Truename,
-    tools::{Daemon, Shown, asker, finish, free_port, program},
+    tools::{Daemon, Shown, bind9_client, finish, free_port, program},
 };
 use crate::lab::{SERVER_NAME, TestCa, testca::Leaf};
 
@@ -91,14 +91,14 @@ impl Unbound {
 
 /// Whether a DNS server answers on a port, whatever it says.
 pub(super) fn answers(port: u16) -> bool {
-    let mut dig = asker("dig", port);
+    let mut dig = bind9_client("dig", port);
     let ran = finish(dig.args(["+time=1", "+tries=1", ".", "NS"]));
     ran.status == Some(0)
 }
 
 /// Asks a server on a port of 127.0.0.1 by dig.
 pub(super) fn dig(port: u16, arguments: &[&str]) -> Shown {
-    let mut dig = asker("dig", port);
+    let mut dig = bind9_client("dig", port);
     let ran = finish(dig.args(["+time=10", "+tries=1"]).args(arguments)).succeeded();
     let shown = Shown::all(&ran.stdout);
     assert_eq!(shown.len(), 1, "{ran}");
@@ -149,7 +149,7 @@ fn check_signatures(truename: &Truename, zone: &Zone) {
         ("nothing", "; negative response, fully validated"),
     ] {
         let name = format!("{label}.{}", zone.apex);
-        let mut delv = asker("delv", truename.port("udp"));
+        let mut delv = bind9_client("delv", truename.port("udp"));
         let ran = finish(delv.arg("-a").arg(&anchors).args([&root, &name, "A"]));
         assert!(ran.stdout.contains(verdict), "{verdict}: {ran}");
     }

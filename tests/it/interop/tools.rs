@@ -6,9 +6,10 @@ use std::{
     fs::{self, File},
     io::Write as _,
     net::{TcpListener, UdpSocket},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    process::{self, Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -169,37 +170,40 @@ pub(super) fn terminate(child: &Child) {
 
 /// dig or delv, about to ask a port of 127.0.0.1.
 ///
-/// They set `SO_REUSEPORT`, for which Linux may give them the very port they ask if its server sets
-/// it too; with the server's own address their question would come back to them. So they have
-/// another address.
-pub(super) fn asker(name: &str, port: u16) -> Command {
+/// Both set `SO_REUSEPORT`. If the server does too, as truename does, Linux may choose the server's
+/// port as their own, and what goes from 127.0.0.1 and that port to the same place comes back to
+/// its sender. From 127.0.0.2 it does not.
+pub(super) fn bind9_client(name: &str, port: u16) -> Command {
     let mut command = Command::new(program(name, "bind9-dnsutils"));
     command.args(["@127.0.0.1", "-b", "127.0.0.2", "-p", &port.to_string()]);
     command
 }
 
-/// A port that nobody uses now, neither over TCP nor over UDP, and that the system gives to
-/// nobody who does not name it: it stays free until the server that gets it has started.
+/// A port that nobody uses now, neither over TCP nor over UDP, for a server that must be given one.
+/// If there are any, it is of those the system does not choose from, so that no client gets it
+/// before the server has started; a resolver that draws ports by itself may, rarely.
 pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const LOWEST: u16 = 10_000;
-    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
-    let given_out_from: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
-    // Another process that runs these tests starts elsewhere.
-    let offset = std::process::id();
-    let ports = (LOWEST..given_out_from).len();
-    assert!(ports > 0, "no port between {LOWEST} and {given_out_from}");
-    (0..ports)
-        .map(|_| {
-            let turn = usize::from(NEXT.fetch_add(1, Ordering::Relaxed));
-            let index = (offset as usize * 64 + turn) % ports;
-            LOWEST + u16::try_from(index).expect("an index into a range of ports")
-        })
-        .find(|&port| {
-            TcpListener::bind(("127.0.0.1", port)).is_ok()
-                && UdpSocket::bind(("127.0.0.1", port)).is_ok()
-        })
-        .expect("some port is free")
+    /// Above the ports of well-known services.
+    const PORTS: RangeInclusive<u16> = 10_000..=65_535;
+    /// More than one run of the tests takes: where two run at once, they mostly begin apart.
+    const PORTS_PER_PROCESS: usize = 256;
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let chosen: Vec<u16> = range.split_whitespace().flat_map(str::parse).collect();
+    let is_chosen = |port: &u16| matches!(chosen[..], [from, to] if (from..=to).contains(port));
+    let mut ports: Vec<u16> = PORTS.filter(|port| !is_chosen(port)).collect();
+    if ports.is_empty() {
+        ports = PORTS.collect();
+    }
+    let begin = process::id() as usize * PORTS_PER_PROCESS;
+    let mut turns = ports.iter().map(|_| TURN.fetch_add(1, Ordering::Relaxed));
+    let free = turns.find_map(|turn| {
+        let port = ports[(begin + turn) % ports.len()];
+        TcpListener::bind(("127.0.0.1", port)).ok()?;
+        UdpSocket::bind(("127.0.0.1", port)).ok()?;
+        Some(port)
+    });
+    free.expect("some port is free")
 }
 
 /// Figures worth keeping: past the test harness, which hides what passing tests print.

@@ -6,7 +6,7 @@ use std::fs;
 use super::{
     resolvers::Unbound,
     stage::Stage,
-    tools::{Ran, asker, finish},
+    tools::{Ran, bind9_client, finish},
 };
 use crate::lab::{
     Transport,
@@ -25,7 +25,7 @@ fn anchors(ds_line: &str) -> String {
 fn delv(stage: &Stage, name: &str, kind: &str) -> Ran {
     let path = stage.truename.file("anchors");
     fs::write(&path, anchors(&stage.lab.trust_anchor_ds())).unwrap();
-    let mut delv = asker("delv", stage.truename.port("udp"));
+    let mut delv = bind9_client("delv", stage.truename.port("udp"));
     finish(delv.args(["+root=.", "-a"]).arg(path).args([name, kind]))
 }
 

@@ -17,7 +17,7 @@ use super::{
         resolvers::{Unbound, answers},
         servers::{Server, nsd_with},
         stage::Truename,
-        tools::{Daemon, PATIENCE, Shown, asker, finish_within, free_port, program},
+        tools::{Daemon, PATIENCE, Shown, bind9_client, finish_within, free_port, program},
     },
     records::{SHA256, Zone},
     signing::Recipe,
@@ -273,6 +273,7 @@ fn bind(here: &Path, upstream: u16, anchor: &str) -> Other {
          \x20 forwarders {{ 127.0.0.1 port {upstream}; }};\n\
          \x20 forward only;\n\
          \x20 recursion yes;\n\
+         \x20 allow-recursion {{ any; }};\n\
          \x20 dnssec-validation yes;\n\
          \x20 empty-zones-enable no;\n\
          \x20 servfail-ttl 0;\n\
@@ -325,7 +326,7 @@ fn ask(port: u16, questions: &[Question]) -> Vec<Said> {
     for chunk in questions.chunks(QUESTIONS_PER_DIG) {
         let lines = chunk.iter().map(|(name, kind)| format!("{name} {kind}\n"));
         fs::write(&path, lines.collect::<String>()).unwrap();
-        let mut dig = asker("dig", port);
+        let mut dig = bind9_client("dig", port);
         dig.args(["+dnssec", "+time=20", "+tries=1", "-f"]);
         let ran = finish_within(dig.arg(&path), PATIENCE * 3);
         for response in Shown::all(&ran.stdout) {
