@@ -3,8 +3,9 @@
 //! A port that an attacker does not know is half of what protects plain DNS (RFC 5452, section 9.2).
 //! As long as few queries are on their way each has a fresh port of its own. Opening a socket costs
 //! more than all else about a query, though, so under load they are used again: one query at a time,
-//! a random one of all that are idle, each for a short time and a few queries. So there are always
-//! more than a hundred ports to guess among, and none is open long enough to be found by probing.
+//! a random one of all that are idle, each for a short time and a few queries. Unless file
+//! descriptors are few there are more than a hundred ports to guess among, and none is open long
+//! enough to be found by probing.
 
 use std::{
     cell::RefCell,
