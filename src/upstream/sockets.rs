@@ -72,32 +72,17 @@ struct Open {
     socket: AsyncFd<UdpSocket>,
     opened: Instant,
     uses: u8,
-    /// The id of the query it carried before: a copy of its response may still come.
-    previous_id: Option<Id>,
 }
-
-/// The first two octets of a message (RFC 1035, section 4.1.1).
-type Id = [u8; 2];
 
 /// A socket for one query. It is closed when dropped, unless it is given back.
 pub(super) struct Lent {
     /// `None` once it was given back.
     open: Option<Open>,
-    /// Whether one datagram was sent, and its response is all that was heard, but for copies of the
-    /// one before. What may still come else would look like a forgery to the next query, or, after
-    /// sending twice, to the one after that.
+    /// Whether one datagram was sent, and its response is all that was heard. Whatever else may
+    /// still come would look like a forgery to the next query.
     is_clean: bool,
-    /// The id of the query; `None` before it is sent.
-    query_id: Option<Id>,
+    has_sent: bool,
     owner: Arc<Shared>,
-}
-
-/// What a datagram is to the query.
-enum Heard<T> {
-    Response(T),
-    /// Most likely the response to the query before, sent twice.
-    Repeated,
-    Other,
 }
 
 impl Sockets {
@@ -114,8 +99,7 @@ impl Sockets {
     /// idle.
     pub(super) fn lend(&self) -> io::Result<Lent> {
         while let Some(open) = self.0.take_idle() {
-            // What came to it meanwhile was not asked for: somebody may know its port. Or it is a late
-            // copy of a response, rare enough not to be told apart.
+            // What came to it meanwhile was not asked for: somebody may know its port.
             if has_heard_nothing(&open.socket) {
                 return Ok(self.0.lent(open));
             }
@@ -127,7 +111,6 @@ impl Sockets {
             socket,
             opened: clock::instant(),
             uses: 0,
-            previous_id: None,
         }))
     }
 
@@ -142,12 +125,7 @@ impl Sockets {
 impl Lent {
     /// Sends a datagram. One that the system has no room for is lost, as it may be on its way.
     pub(super) fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
-        self.is_clean &= self.query_id.is_none();
-        self.query_id = datagram.first_chunk().copied();
-        if let Some(open) = &mut self.open {
-            // Where both have the same id, a guess could pass for a copy.
-            open.previous_id = open.previous_id.filter(|id| Some(*id) != self.query_id);
-        }
+        self.is_clean &= !std::mem::replace(&mut self.has_sent, true);
         let mut sent = self.socket().get_ref().send(datagram);
         if sent.as_ref().is_err_and(|error| !is_would_block(error)) {
             // Perhaps a refusal by ICMP that nobody has looked at yet, told instead of sending.
@@ -161,73 +139,46 @@ impl Lent {
     }
 
     /// Waits for a datagram and hands it to `read`, which makes of it what is given back; `None` when
-    /// it is not the response. One that has the id of the query before is passed over, once. An error
-    /// is often that of an earlier datagram, told by ICMP.
+    /// it is not the response. An error is often that of an earlier datagram, told by ICMP.
     pub(super) async fn receive<T>(
         &mut self,
         mut read: impl FnMut(&[u8]) -> Option<T>,
     ) -> io::Result<Option<T>> {
         loop {
-            let open = self.open();
-            let mut ready = open.socket.ready(HEARD).await?;
+            let mut ready = self.socket().ready(HEARD).await?;
             let receive = |socket: &AsyncFd<UdpSocket>| {
                 DATAGRAM.with_borrow_mut(|room| {
                     let octets = socket.get_ref().recv(room)?;
-                    let datagram = room.get(..octets).unwrap_or_default();
-                    let repeats = |id: Id| datagram.starts_with(&id);
-                    Ok(match read(datagram) {
-                        Some(response) => Heard::Response(response),
-                        None if open.previous_id.is_some_and(repeats) => Heard::Repeated,
-                        None => Heard::Other,
-                    })
+                    Ok(read(room.get(..octets).unwrap_or_default()))
                 })
             };
-            let Ok(heard) = ready.try_io(receive) else {
+            let Ok(received) = ready.try_io(receive) else {
                 continue;
             };
-            match heard {
-                Ok(Heard::Response(response)) => {
-                    // Taken for empty unseen: looking is a system call that mostly finds nothing.
-                    // As nothing was awaited since the runtime looked, whatever comes from here on
-                    // wakes us all the same, and what lies here already is received before that.
-                    ready.clear_ready();
-                    return Ok(Some(response));
-                }
-                Ok(Heard::Repeated) => self.previous_was_repeated(),
-                Ok(Heard::Other) => {
-                    self.is_clean = false;
-                    return Ok(None);
-                }
-                Err(error) => {
-                    self.is_clean = false;
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    /// More copies than one are no accident of a network.
-    fn previous_was_repeated(&mut self) {
-        if let Some(open) = &mut self.open {
-            open.previous_id = None;
+            let is_response = matches!(received, Ok(Some(_)));
+            // Nobody waits for what came behind the response. Having heard the system say that there
+            // is nothing, the runtime tells of all that comes later.
+            let is_last = is_response
+                && ready
+                    .try_io(|socket| socket.get_ref().recv(&mut [0]))
+                    .is_err();
+            self.is_clean &= is_last;
+            return received;
         }
     }
 
     fn socket(&self) -> &AsyncFd<UdpSocket> {
-        &self.open().socket
-    }
-
-    fn open(&self) -> &Open {
         let open = self.open.as_ref();
-        open.expect("only giving it back takes it, which ends this")
+        &open
+            .expect("only giving it back takes it, which ends this")
+            .socket
     }
 
     /// Gives the socket back for another query, after the response.
     pub(super) fn give_back(mut self, now: Instant) {
         if self.is_clean
-            && let Some(mut open) = self.open.take()
+            && let Some(open) = self.open.take()
         {
-            open.previous_id = self.query_id;
             self.owner.keep(open, now);
         }
     }
@@ -246,7 +197,7 @@ impl Shared {
         Lent {
             open: Some(open),
             is_clean: true,
-            query_id: None,
+            has_sent: false,
             owner: Arc::clone(self),
         }
     }
@@ -416,7 +367,7 @@ mod tests {
         let (upstream, sockets) = sockets(1);
         let mut lent = sockets.lend().unwrap();
         let before = port(&lent);
-        ask_first(&mut lent, &upstream, &[b"response"]).await;
+        answered(&mut lent, &upstream, &[b"response"]).await;
         // Nobody hears this one.
         drop(upstream);
         lent.socket().get_ref().send(b"query").unwrap();
@@ -448,89 +399,31 @@ mod tests {
         for _ in 0..3 {
             let mut lent = sockets.lend().unwrap();
             assert_eq!(*before.get_or_insert(port(&lent)), port(&lent));
-            ask_first(&mut lent, &upstream, &[b"response"]).await;
+            answered(&mut lent, &upstream, &[b"response"]).await;
             lent.give_back(clock::instant());
         }
     }
 
     #[tokio::test]
-    async fn one_that_heard_something_else_before_its_response_is_not_used_again() {
+    async fn one_that_heard_more_than_its_response_is_not_used_again() {
         let (upstream, sockets) = sockets(1);
-        let mut lent = sockets.lend().unwrap();
-        let heard = ask_first(&mut lent, &upstream, &[b"forgery", b"response"]).await;
-        assert_eq!(heard, 2);
-        lent.give_back(clock::instant());
-        assert_eq!(sockets.0.lock().open, 0);
-    }
-
-    #[tokio::test]
-    async fn a_second_response_to_the_query_before_is_passed_over_and_the_socket_kept() {
-        let (upstream, sockets) = sockets(1);
-        let mut lent = sockets.lend().unwrap();
-        let before = port(&lent);
-        ask_first(&mut lent, &upstream, &[b"response", b"response"]).await;
-        lent.give_back(clock::instant());
-        let mut lent = sockets.lend().unwrap();
-        assert_eq!(port(&lent), before);
-        let heard = ask(&mut lent, &upstream, b"next", &[b"next one"], b"next one").await;
-        assert_eq!(heard, 1);
-        lent.give_back(clock::instant());
-        assert_eq!(sockets.0.lock().open, 1);
-    }
-
-    #[tokio::test]
-    async fn what_else_lay_behind_the_response_before_counts_for_the_next_query() {
-        let behind: [&[&[u8]]; 2] = [
-            &[b"response", b"forgery"],
-            &[b"response", b"response", b"response"],
-        ];
-        for behind in behind {
-            let (upstream, sockets) = sockets(1);
+        for heard in [[b"response", b"response"], [b"forgery.", b"response"]] {
             let mut lent = sockets.lend().unwrap();
-            ask_first(&mut lent, &upstream, behind).await;
+            answered(&mut lent, &upstream, &heard.map(|datagram| &datagram[..])).await;
             lent.give_back(clock::instant());
-            let mut lent = sockets.lend().unwrap();
-            let heard = ask(&mut lent, &upstream, b"next", &[b"next one"], b"next one").await;
-            assert_eq!(heard, 2, "{behind:?}");
+            assert_eq!(sockets.0.lock().open, 0, "{heard:?}");
         }
     }
 
-    #[tokio::test]
-    async fn a_guess_with_the_id_of_both_queries_counts() {
-        let (upstream, sockets) = sockets(1);
-        let mut lent = sockets.lend().unwrap();
-        ask_first(&mut lent, &upstream, &[b"response", b"re guess"]).await;
-        lent.give_back(clock::instant());
-        let mut lent = sockets.lend().unwrap();
-        let heard = ask_first(&mut lent, &upstream, &[b"response"]).await;
-        assert_eq!(heard, 2);
-    }
-
-    /// Sends a query and receives what the upstream then sends, up to `response`; how many times
-    /// [`Lent::receive`] gave something back, the response included. The first two octets are the id.
-    async fn ask(
-        lent: &mut Lent,
-        upstream: &UdpSocket,
-        query: &[u8],
-        datagrams: &[&[u8]],
-        response: &[u8],
-    ) -> usize {
-        lent.send(query).unwrap();
+    /// Sends a query and receives what the upstream then sends, up to the response.
+    async fn answered(lent: &mut Lent, upstream: &UdpSocket, datagrams: &[&[u8]]) {
+        lent.send(b"query").unwrap();
         let (_, from) = upstream.recv_from(&mut [0; 8]).unwrap();
         for datagram in datagrams {
             upstream.send_to(datagram, from).unwrap();
         }
-        let read = |datagram: &[u8]| (datagram == response).then_some(());
-        let mut times = 1;
-        while lent.receive(read).await.unwrap().is_none() {
-            times += 1;
-        }
-        times
-    }
-
-    /// As [`ask`], up to `response`.
-    async fn ask_first(lent: &mut Lent, upstream: &UdpSocket, datagrams: &[&[u8]]) -> usize {
-        ask(lent, upstream, b"request", datagrams, b"response").await
+        let response = |datagram: &[u8]| (datagram == b"response").then_some(());
+        while lent.receive(response).await.unwrap().is_none() {}
     }
 
     /// Waits until the runtime knows of what came to the idle socket.
