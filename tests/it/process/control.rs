@@ -126,7 +126,7 @@ fn flush_forgets_a_name_and_what_is_below_it_or_all() {
     let truename = before(&lab).start();
     let asked = |name: &str| {
         truename.ask(name);
-        lab.record().queries_below(name).len()
+        lab.times_asked(name)
     };
     let before = (asked("www.secure.com"), asked("www.insecure.com"));
     assert_eq!((asked("www.secure.com"), asked("www.insecure.com")), before);

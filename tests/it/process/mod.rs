@@ -35,7 +35,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::lab::{Answered, Ask, Lab, LabOptions, Transport, Universe, ask::framed};
+use crate::lab::{Answered, Ask, Lab, LabOptions, Transport, Universe, ask::framed, rdata::rtype};
 
 /// How long anything is waited for before the test fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -104,6 +104,16 @@ impl RunningLab {
             "[dnssec]\ntrust_anchors = [\"lab.ds\"]\n\
              [[upstream]]\nname = \"lab\"\nurl = \"{url}\"\n{ca}"
         )
+    }
+
+    /// How often it was asked for the addresses of exactly this name. What a chain of trust needs may be
+    /// asked for ahead, and come when the answer is given already: that does not count here.
+    fn times_asked(&self, name: &str) -> usize {
+        let received = self.lab.record().queries();
+        let of_name = |one: &&crate::lab::record::Received| {
+            one.qname() == format!("{name}.") && one.qtype() == rtype::A
+        };
+        received.iter().filter(of_name).count()
     }
 
     /// Waits until it has seen so many queries below a name.
