@@ -93,7 +93,7 @@ impl BindError {
             io::ErrorKind::AddrInUse => Self::Taken {
                 transport,
                 address,
-                owner: port_owner(layer(transport), address),
+                owner: None,
                 source,
             },
             io::ErrorKind::PermissionDenied => Self::Denied {
@@ -119,6 +119,20 @@ impl BindError {
                 source,
             },
         }
+    }
+
+    /// Says who holds the port, for which all sockets of the system are read.
+    fn with_owner(mut self) -> Self {
+        if let Self::Taken {
+            transport,
+            address,
+            owner,
+            ..
+        } = &mut self
+        {
+            *owner = port_owner(layer(*transport), *address);
+        }
+        self
     }
 }
 
@@ -351,7 +365,7 @@ impl Opening<'_> {
             tries -= 1;
             match self.open_once(place, datagram, stream) {
                 Err(BindError::Taken { .. } | BindError::Twice { .. }) if tries > 0 => {}
-                result => return result,
+                result => return result.map_err(BindError::with_owner),
             }
         }
     }
