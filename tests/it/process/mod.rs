@@ -482,10 +482,18 @@ impl Drop for Truename {
 /// Asks over UDP, once; the answer must come.
 #[track_caller]
 pub(super) fn ask(server: SocketAddr, ask: &Ask) -> Answered {
-    let socket = UdpSocket::bind((server.ip(), 0)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.send_to(&ask.encode(), server).unwrap();
+    let socket = socket_to(server);
+    socket.send(&ask.encode()).unwrap();
     receive(&socket).unwrap()
+}
+
+/// A UDP socket that hears this server alone: its port may have been another's a moment ago, to whom
+/// something is still on its way.
+pub(super) fn socket_to(server: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((server.ip(), 0)).unwrap();
+    socket.connect(server).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
 }
 
 /// The next response on a socket that has a timeout.

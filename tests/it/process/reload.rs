@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::UdpSocket,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -40,15 +39,14 @@ fn changes_under_load_lose_no_query() {
             .map(|client| {
                 let (stop, asked) = (&stop, &asked);
                 scope.spawn(move || {
-                    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-                    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                    let socket = socket_to(server);
                     let mut lost = Vec::new();
                     let mut number = 0;
                     while !stop.load(Ordering::Relaxed) {
                         number += 1;
                         let name = format!("c{client}-{number}.wild.secure.com");
                         let query = Ask::new(&name, "A").encode();
-                        socket.send_to(&query, server).unwrap();
+                        socket.send(&query).unwrap();
                         let answered = receive(&socket)
                             .map(|answered| (answered.rcode, answered.extended_errors()));
                         if !matches!(answered, Ok((NOERROR, _))) {

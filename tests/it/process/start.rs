@@ -181,12 +181,11 @@ fn ipv6_is_served_where_there_is_any() {
 
 /// Asks for so many names at once and returns what came for each, and how long the slowest took.
 fn ask_many(server: SocketAddr, count: u16) -> (HashMap<u16, Answered>, Duration) {
-    let socket = UdpSocket::bind((server.ip(), 0)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let socket = socket_to(server);
     let start = Instant::now();
     for id in 0..count {
         let ask = Ask::new(&format!("n{id}.dead.com"), "A").id(id);
-        socket.send_to(&ask.encode(), server).unwrap();
+        socket.send(&ask.encode()).unwrap();
     }
     let mut answers = HashMap::new();
     while answers.len() < usize::from(count) {

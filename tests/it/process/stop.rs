@@ -14,11 +14,10 @@ fn sigterm_answers_what_is_in_flight_and_exits_with_success() {
     let mut truename = before(&lab).start();
     lab.faults().everywhere(|set| set.latency = LATENCY);
     let server = truename.address(Transport::Udp);
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let socket = socket_to(server);
     for id in 0..20 {
         let ask = Ask::new(&format!("n{id}.wild.secure.com"), "A").id(id);
-        socket.send_to(&ask.encode(), server).unwrap();
+        socket.send(&ask.encode()).unwrap();
     }
     let mut stream = connect(truename.address(Transport::Tcp));
     let ask = Ask::new("tcp.wild.secure.com", "A");
@@ -83,10 +82,9 @@ fn what_reached_the_system_before_sigterm_is_answered() {
     let server = truename.address(Transport::Udp);
     let clients: Vec<UdpSocket> = (0..50)
         .map(|id| {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            let socket = socket_to(server);
             let ask = Ask::new(&format!("u{id}.wild.secure.com"), "A").id(id);
-            socket.send_to(&ask.encode(), server).unwrap();
+            socket.send(&ask.encode()).unwrap();
             socket
         })
         .collect();
