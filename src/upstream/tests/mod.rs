@@ -212,8 +212,11 @@ async fn answer_all(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrit
     }
 }
 
-/// An address nobody listens on.
-async fn closed_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+/// An address nobody listens on: its TCP port is ours to the end, so that nobody else can.
+fn closed_address() -> SocketAddr {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    address
 }

@@ -230,7 +230,7 @@ async fn a_query_waits_for_a_network_only_where_one_may_soon_be_there() {
     assert!(waited >= Duration::from_millis(300), "{waited:?}");
 
     // Whoever is there but does not answer is no question of the network.
-    let closed = upstream(Transport::Tcp, closed_address().await);
+    let closed = upstream(Transport::Tcp, closed_address());
     let mixed = upstreams([closed, nowhere()]);
     let error = ask(&mixed, "a.example").await.unwrap_err();
     assert!(!error.is_for_want_of_network(), "{error}");

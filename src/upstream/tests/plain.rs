@@ -165,7 +165,7 @@ async fn a_lost_datagram_is_sent_again() {
 
 #[tokio::test]
 async fn one_port_unreachable_ends_nothing() {
-    let address = closed_address().await;
+    let address = closed_address();
     let upstreams = upstreams([upstream(Transport::Udp, address)]);
     let answering = async {
         // In a few turns of the event loop the query has left and was refused.
@@ -187,11 +187,11 @@ async fn one_port_unreachable_ends_nothing() {
 
 #[tokio::test]
 async fn a_closed_port_is_told_as_such() {
-    let upstreams = upstreams([upstream(Transport::Udp, closed_address().await)]);
+    let upstreams = upstreams([upstream(Transport::Udp, closed_address())]);
     let error = ask(&upstreams, "a.example").await.unwrap_err();
     assert_eq!(error.stage(), Stage::Connect);
     assert!(!error.is_silent());
-    let upstreams = super::upstreams([upstream(Transport::Tcp, closed_address().await)]);
+    let upstreams = super::upstreams([upstream(Transport::Tcp, closed_address())]);
     let error = ask(&upstreams, "a.example").await.unwrap_err();
     assert_eq!(error.label(), "connect");
 }

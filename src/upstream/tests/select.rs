@@ -29,7 +29,7 @@ async fn silent() -> (UpstreamSettings, tokio::net::UdpSocket) {
 
 #[tokio::test]
 async fn the_next_is_asked_when_one_cannot_be_reached_or_will_not_answer() {
-    let closed = upstream(Transport::Tcp, closed_address().await);
+    let closed = upstream(Transport::Tcp, closed_address());
     for rcode in [1, 2, 4, 5] {
         let (refusing, _) = with_rcode(rcode).await;
         let (good, _) = with_rcode(0).await;
@@ -197,7 +197,7 @@ async fn silence_up_to_an_early_deadline_is_told_as_such() {
 
 #[tokio::test]
 async fn an_error_tells_whether_anything_is_known_about_the_name() {
-    let closed = || async { upstream(Transport::Tcp, closed_address().await) };
+    let closed = || upstream(Transport::Tcp, closed_address());
     let (mismatched, _) = listen(|_, mut stream| async move {
         while let Some(mut query) = read_query(&mut stream).await {
             query[13] ^= 0x01;
@@ -210,16 +210,16 @@ async fn an_error_tells_whether_anything_is_known_about_the_name() {
         let error = ask(&upstreams(list), "a.example").await.unwrap_err();
         error.class()
     };
-    assert_eq!(class(vec![closed().await]).await, Class::Network);
+    assert_eq!(class(vec![closed()]).await, Class::Network);
     assert_eq!(class(vec![mismatched.clone()]).await, Class::Answerless);
-    let both = vec![mismatched, closed().await];
+    let both = vec![mismatched, closed()];
     assert_eq!(class(both).await, Class::Answerless, "the last says less");
 }
 
 #[tokio::test]
 async fn a_probe_tells_latency_or_error_of_each() {
     let (good, _) = with_rcode(0).await;
-    let closed = upstream(Transport::Tcp, closed_address().await);
+    let closed = upstream(Transport::Tcp, closed_address());
     let upstreams = upstreams([closed.clone(), good.clone()]);
     let names: Vec<_> = upstreams.names().map(ToString::to_string).collect();
     assert_eq!(names, [closed.name.clone(), good.name.clone()]);

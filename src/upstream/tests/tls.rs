@@ -104,7 +104,7 @@ async fn an_address_that_does_not_answer_gives_way_to_the_next() {
         drop(stream);
     })
     .await;
-    let closed = closed_address().await;
+    let closed = closed_address();
     let upstreams = upstreams([UpstreamSettings {
         addresses: vec![closed, silent, address],
         ..pki.upstream(Transport::Tls, address)

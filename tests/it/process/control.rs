@@ -98,10 +98,11 @@ fn status_tells_of_every_part() {
 fn status_tells_of_a_broken_upstream() {
     let lab = RunningLab::start();
     let setup = Setup::new();
-    let closed = UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    // Bound and not listened on: nobody else can listen there either.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).unwrap();
+    let closed = socket.local_addr().unwrap().as_socket().unwrap();
     let upstream = lab.upstream(setup.path(), Transport::Udp);
     let dead = format!("[[upstream]]\nname = \"dead\"\nurl = \"tcp://{closed}\"\n");
     let strategy = "[forward]\nstrategy = \"ordered\"\n";
