@@ -284,7 +284,7 @@ fn main() -> Result<(), Failure> {
     let server = Server::start(directory.path(), doh, doq, address)?;
     run_on(1)?;
     thread::spawn(move || serve(&upstream));
-    let ca = fs::read(directory.path().join("state/ca.pem"))?;
+    let ca = fs::read(directory.path().join("state/certificates/ca.pem"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
