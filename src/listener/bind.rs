@@ -121,7 +121,8 @@ impl BindError {
         }
     }
 
-    /// Says who holds the port, for which all sockets of the system are read.
+    /// Adds who holds the port. Not in [`Self::new`]: it reads all sockets of the system, and the error
+    /// may only mean that another port is tried.
     fn with_owner(mut self) -> Self {
         if let Self::Taken {
             transport,

@@ -212,7 +212,8 @@ async fn answer_all(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrit
     }
 }
 
-/// An address nobody listens on: its TCP port is ours to the end, so that nobody else can.
+/// An address that refuses connections: its TCP port is bound to the end of the tests, but nobody listens,
+/// so that no other test gets it. That nobody has the UDP port is only likely.
 fn closed_address() -> SocketAddr {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -49,9 +49,9 @@ fn a_restart_keeps_what_was_known_and_asks_nobody() {
     assert!(before[0].1 && !before[3].1, "{before:?}");
     let truename = truename.restart();
     assert!(truename.log.wait_for(READ, 1).contains("expired=0"));
-    let asked: Vec<usize> = KNOWN.iter().map(|name| lab.times_asked(name)).collect();
+    let asked: Vec<usize> = KNOWN.iter().map(|name| lab.address_queries(name)).collect();
     assert_eq!(answers(&truename), before);
-    let asked_again: Vec<usize> = KNOWN.iter().map(|name| lab.times_asked(name)).collect();
+    let asked_again: Vec<usize> = KNOWN.iter().map(|name| lab.address_queries(name)).collect();
     assert_eq!(asked_again, asked);
     let file = truename.setup.path().join("state/cache.bin");
     let mode = fs::metadata(file).unwrap().permissions().mode();
@@ -84,9 +84,9 @@ fn a_damaged_file_is_set_aside_with_one_warning() {
         .wait_for("cache.bin.bad, and the cache begins empty", 1);
     assert_eq!(truename.log.count("cache.bin"), 1);
     assert_eq!(fs::read(file.with_extension("bin.bad")).unwrap(), octets);
-    let asked = lab.times_asked(KNOWN[0]);
+    let asked = lab.address_queries(KNOWN[0]);
     answers(&truename);
-    assert!(lab.times_asked(KNOWN[0]) > asked);
+    assert!(lab.address_queries(KNOWN[0]) > asked);
     // The next stop writes a good one.
     let truename = truename.restart();
     truename.log.wait_for(READ, 1);

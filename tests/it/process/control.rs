@@ -98,11 +98,7 @@ fn status_tells_of_every_part() {
 fn status_tells_of_a_broken_upstream() {
     let lab = RunningLab::start();
     let setup = Setup::new();
-    // Bound and not listened on: nobody else can listen there either.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(&any.into()).unwrap();
-    let closed = socket.local_addr().unwrap().as_socket().unwrap();
+    let (_socket, closed) = refused();
     let upstream = lab.upstream(setup.path(), Transport::Udp);
     let dead = format!("[[upstream]]\nname = \"dead\"\nurl = \"tcp://{closed}\"\n");
     let strategy = "[forward]\nstrategy = \"ordered\"\n";
@@ -127,7 +123,7 @@ fn flush_forgets_a_name_and_what_is_below_it_or_all() {
     let truename = before(&lab).start();
     let asked = |name: &str| {
         truename.ask(name);
-        lab.times_asked(name)
+        lab.address_queries(name)
     };
     let before = (asked("www.secure.com"), asked("www.insecure.com"));
     assert_eq!((asked("www.secure.com"), asked("www.insecure.com")), before);

@@ -106,14 +106,13 @@ impl RunningLab {
         )
     }
 
-    /// How often it was asked for the addresses of exactly this name. What a chain of trust needs may be
-    /// asked for ahead, and come when the answer is given already: that does not count here.
-    fn times_asked(&self, name: &str) -> usize {
+    /// How many A queries for exactly this name it got. DS and DNSKEY queries are left out: they are
+    /// sent ahead, and may arrive after the answer was given.
+    fn address_queries(&self, name: &str) -> usize {
+        let name = format!("{name}.");
         let received = self.lab.record().queries();
-        let of_name = |one: &&crate::lab::record::Received| {
-            one.qname() == format!("{name}.") && one.qtype() == rtype::A
-        };
-        received.iter().filter(of_name).count()
+        let address = received.iter().filter(|query| query.qtype() == rtype::A);
+        address.filter(|query| query.qname() == name).count()
     }
 
     /// Waits until it has seen so many queries below a name.
@@ -482,14 +481,13 @@ impl Drop for Truename {
 /// Asks over UDP, once; the answer must come.
 #[track_caller]
 pub(super) fn ask(server: SocketAddr, ask: &Ask) -> Answered {
-    let socket = socket_to(server);
+    let socket = connect_udp(server);
     socket.send(&ask.encode()).unwrap();
     receive(&socket).unwrap()
 }
 
-/// A UDP socket that hears this server alone: its port may have been another's a moment ago, to whom
-/// something is still on its way.
-pub(super) fn socket_to(server: SocketAddr) -> UdpSocket {
+/// A UDP socket connected to truename: what comes late for whoever had its port before is not heard.
+pub(super) fn connect_udp(server: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind((server.ip(), 0)).unwrap();
     socket.connect(server).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -522,6 +520,17 @@ fn ask_on(mut stream: impl Read + io::Write, ask: &Ask) -> Option<Answered> {
     let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
     stream.read_exact(&mut message).ok()?;
     Answered::parse(&message)
+}
+
+/// An address that refuses connections for as long as the socket lives: bound but not listening, so
+/// that nobody else gets the port.
+fn refused() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
 }
 
 fn connect(server: SocketAddr) -> TcpStream {

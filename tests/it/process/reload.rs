@@ -39,7 +39,7 @@ fn changes_under_load_lose_no_query() {
             .map(|client| {
                 let (stop, asked) = (&stop, &asked);
                 scope.spawn(move || {
-                    let socket = socket_to(server);
+                    let socket = connect_udp(server);
                     let mut lost = Vec::new();
                     let mut number = 0;
                     while !stop.load(Ordering::Relaxed) {
@@ -163,12 +163,12 @@ fn the_cache_and_open_connections_survive() {
     let mut stream = connect(truename.address(Transport::Tcp));
     let ask = Ask::new("www.secure.com", "A");
     assert!(ask_on(&mut stream, &ask).is_some());
-    let asked = lab.times_asked("www.secure.com");
+    let asked = lab.address_queries("www.secure.com");
     let text = config(&lab, &truename.setup, Transport::Udp, "\"all\"");
     truename.setup.write("truename.toml", &text);
     truename.reload(READ_AGAIN);
     assert_eq!(ask_on(&mut stream, &ask).unwrap().rcode, NOERROR);
-    let asked_again = lab.times_asked("www.secure.com");
+    let asked_again = lab.address_queries("www.secure.com");
     assert_eq!(asked_again, asked);
 }
 
@@ -330,9 +330,9 @@ fn the_log_and_the_cache_change_at_once() {
     let line = truename.log.wait_for(READ_AGAIN, 1);
     let json: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(json["level"], "INFO");
-    let asked = lab.times_asked("www.secure.com");
+    let asked = lab.address_queries("www.secure.com");
     assert_eq!(truename.ask("www.secure.com").rcode, NOERROR);
-    assert_eq!(lab.times_asked("www.secure.com"), asked);
+    assert_eq!(lab.address_queries("www.secure.com"), asked);
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn sigterm_answers_what_is_in_flight_and_exits_with_success() {
     let mut truename = before(&lab).start();
     lab.faults().everywhere(|set| set.latency = LATENCY);
     let server = truename.address(Transport::Udp);
-    let socket = socket_to(server);
+    let socket = connect_udp(server);
     for id in 0..20 {
         let ask = Ask::new(&format!("n{id}.wild.secure.com"), "A").id(id);
         socket.send(&ask.encode()).unwrap();
@@ -82,7 +82,7 @@ fn what_reached_the_system_before_sigterm_is_answered() {
     let server = truename.address(Transport::Udp);
     let clients: Vec<UdpSocket> = (0..50)
         .map(|id| {
-            let socket = socket_to(server);
+            let socket = connect_udp(server);
             let ask = Ask::new(&format!("u{id}.wild.secure.com"), "A").id(id);
             socket.send(&ask.encode()).unwrap();
             socket

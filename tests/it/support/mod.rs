@@ -90,18 +90,16 @@ pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
 #[derive(Default)]
 pub(crate) struct Cases(JoinSet<()>);
 
-/// How many cases run at once: more would fight for the processor, and look like slow upstreams.
+/// How many cases run at once; fewer on a machine that is busy.
 const CASES_AT_ONCE: usize = 8;
 
-/// How much longer than asked for a sleep may take on a machine that has time for one more case.
-const LATE: Duration = Duration::from_millis(10);
-
-/// Whether the processor is fought for already.
+/// Whether a short sleep ends late: one more case would make upstreams look slow.
 async fn is_busy() -> bool {
-    let asked = Duration::from_millis(2);
+    const SLEEP: Duration = Duration::from_millis(2);
+    const LATE_MAX: Duration = Duration::from_millis(10);
     let start = Instant::now();
-    tokio::time::sleep(asked).await;
-    start.elapsed() > asked + LATE
+    tokio::time::sleep(SLEEP).await;
+    start.elapsed() > SLEEP + LATE_MAX
 }
 
 impl Cases {
