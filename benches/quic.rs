@@ -57,8 +57,10 @@ fn answer_all(socket: &UdpSocket) {
     let mut octets = [0; 1500];
     while let Ok((length, from)) = socket.recv_from(&mut octets) {
         // The question: a name up to the root's empty label, type and class.
-        let root = octets[12..length].iter().position(|octet| *octet == 0);
-        let Some(root) = root else { continue };
+        let name = octets[..length].get(12..).unwrap_or_default();
+        let Some(root) = name.iter().position(|octet| *octet == 0) else {
+            continue;
+        };
         let mut answer = octets[..12 + root + 5].to_vec();
         answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
         answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 1, 0x51, 0x80, 0, 4, 192, 0, 2, 1]);

@@ -304,7 +304,8 @@ mod tests {
             // Of class CH: answered without anybody else.
             let mut query = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
             query.extend(b"\x07version\x06server\0\0\x10\0\x03");
-            client.send_to(&query, server).unwrap();
+            client.connect(server).unwrap();
+            client.send(&query).unwrap();
             let mut reply = [0; 512];
             let length = client.recv(&mut reply).unwrap();
             assert!(length >= 12 && reply[..2] == [0, 7]);

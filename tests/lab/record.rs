@@ -3,7 +3,8 @@
 
 use super::Transport;
 use super::message::Query;
-use std::collections::VecDeque;
+use super::rdata::rtype;
+use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +47,11 @@ impl Received {
         self.query.as_ref().map_or(0, |query| query.qtype)
     }
 
+    /// Whether it only asks if we are there.
+    fn is_probe(&self) -> bool {
+        self.query.is_some() && self.qname() == "." && self.qtype() == rtype::NS
+    }
+
     /// The message id.
     pub fn id(&self) -> u16 {
         self.query.as_ref().map_or(0, |query| query.id)
@@ -76,9 +82,16 @@ pub struct Record {
 }
 
 impl Record {
-    /// The queries kept, oldest first.
+    /// The queries kept, oldest first, but for those that a busy machine brings: a datagram sent
+    /// again, and `. NS`, by which truename sees whether an upstream that was slow is well.
     pub fn queries(&self) -> Vec<Received> {
-        self.lock().iter().cloned().collect()
+        let mut datagrams = HashSet::new();
+        let queries = self.lock();
+        let asked = queries.iter().filter(|one| !one.is_probe());
+        let once = asked.filter(|one| {
+            one.transport != Transport::Udp || datagrams.insert((one.peer, &one.octets[..]))
+        });
+        once.cloned().collect()
     }
 
     /// The queries for a name and below, oldest first.
@@ -92,12 +105,12 @@ impl Record {
         found
     }
 
-    /// How many queries are kept.
+    /// How many queries are kept, all that came counted.
     pub fn len(&self) -> usize {
         self.lock().len()
     }
 
-    /// Whether no query is kept.
+    /// Whether nothing came.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }

@@ -64,14 +64,19 @@ async fn every_query_has_its_own_port_id_and_letter_case() {
         loop {
             let (query, from) = receive(&socket).await;
             socket.send_to(&answer(&query), from).await.unwrap();
-            log.lock().unwrap().push((from.port(), query));
+            // `. NS` asks whether an upstream that was slow is well.
+            if query[12] != 0 {
+                log.lock().unwrap().push((from.port(), query));
+            }
         }
     });
     let upstreams = upstreams([upstream(Transport::Udp, address)]);
     for _ in 0..QUERIES {
         ask(&upstreams, "some.long.name.example").await.unwrap();
     }
-    let seen = seen.lock().unwrap();
+    let mut seen = seen.lock().unwrap();
+    // What is answered late, as on a busy machine, was sent again.
+    seen.dedup();
     assert_eq!(seen.len(), QUERIES);
     // 300 draws out of 64,512 ports or 65,536 ids collide 0.7 times on average.
     let ports: HashSet<u16> = seen.iter().map(|(port, _)| *port).collect();

@@ -79,10 +79,7 @@ async fn equal_questions_share_one_exchange_whatever_the_subnet() {
                 })
                 .await;
                 let seen = world.lab.record().queries();
-                // UDP may send the same datagram again when the machine is busy.
-                let exchanges: HashSet<_> =
-                    seen.iter().map(|query| (query.peer, query.id())).collect();
-                assert_eq!(exchanges.len(), 1, "{upstream:?}");
+                assert_eq!(seen.len(), 1, "{upstream:?}");
                 assert!(
                     seen.iter()
                         .all(|query| !query.has_option(OPTION_CLIENT_SUBNET))
@@ -111,7 +108,7 @@ async fn listeners_share_the_flight_and_the_cache() {
         for answered in asking.join_all().await {
             assert_eq!(answered.rdata("A"), [[192, 0, 2, 80]]);
         }
-        assert_eq!(world.lab.record().len(), 1);
+        assert_eq!(world.lab.record().queries().len(), 1);
     }
     // CD is part of the question: what is not validated is never mixed with what is.
     let ask = Ask::new("www.secure.com", "A").flags(crate::lab::message::flag::CD);
@@ -121,5 +118,5 @@ async fn listeners_share_the_flight_and_the_cache() {
             .await
             .has(crate::lab::message::flag::CD)
     );
-    assert_eq!(world.lab.record().len(), 2);
+    assert_eq!(world.lab.record().queries().len(), 2);
 }

@@ -216,9 +216,7 @@ fn query_works_without_a_running_instance() {
     let text = setup.run(&["query", "www.secure.com"]).succeeded();
     assert!(text.contains("192.0.2.80"), "{text}");
 
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = server.local_addr().unwrap();
-    drop(server);
+    let (_socket, address) = refused();
     let server = format!("tcp://{address}");
     let arguments = ["query", "www.secure.com", "--server", &server];
     let ended = setup.run(&arguments);

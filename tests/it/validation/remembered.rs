@@ -140,7 +140,7 @@ async fn a_bogus_verdict_is_held_for_a_growing_time_and_ends_with_the_fault() {
     lab.record().clear();
     let again = ask(&truename, name, "A").await;
     assert_eq!(again.rcode, 2);
-    let held = lab.record().is_empty();
+    let held = lab.record().queries().is_empty();
     assert_eq!(
         failure_ttl_s(&truename, name),
         Some(if held { 1 } else { 2 })
