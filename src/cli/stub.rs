@@ -242,7 +242,8 @@ mod tests {
     fn a_server_that_is_not_there_is_told_at_once() {
         let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = closed.local_addr().unwrap();
-        drop(closed);
+        // Connected elsewhere: the system refuses what others send, and nobody else gets the port.
+        closed.connect("127.0.0.1:1").unwrap();
         for transport in [Transport::Udp, Transport::Tcp] {
             let error = ask(&question(), address, transport, soon()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

@@ -134,7 +134,8 @@ fn check_asks_every_upstream() {
     let listen = "[listen]\ndns = [\"127.0.0.1:0\"]\ndot = []\ndoq = []\ndoh = []\n";
     let upstreams = upstream("live", &server) + &upstream("dead", &closed);
     fs::write(&file, format!("{listen}{upstreams}")).unwrap();
-    drop(closed);
+    // Connected elsewhere: the system refuses what others send, and nobody else gets the port.
+    closed.connect("127.0.0.1:1").unwrap();
     let answering = thread::spawn(move || {
         let mut buffer = [0; 512];
         let (octets, client) = server.recv_from(&mut buffer).unwrap();

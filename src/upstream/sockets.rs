@@ -368,8 +368,8 @@ mod tests {
         let mut lent = sockets.lend().unwrap();
         let before = port(&lent);
         answered(&mut lent, &upstream, &[b"response"]).await;
-        // Nobody hears this one.
-        drop(upstream);
+        // Connected elsewhere, it hears this one no more and the system refuses it.
+        upstream.connect("127.0.0.1:1").unwrap();
         lent.socket().get_ref().send(b"query").unwrap();
         lent.give_back(clock::instant());
         idle_has_heard(&sockets).await;
