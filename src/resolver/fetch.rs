@@ -51,7 +51,7 @@ pub(super) struct Fetcher<U> {
 }
 
 impl<U: Exchange> Fetcher<U> {
-    /// Asks `question`, preferably not of the upstream `avoid`, or joins those who are asking it.
+    /// Asks `question`, not of the upstream `avoid`, or joins those who are asking it.
     ///
     /// The exchange belongs to the first who asked: when that one is withdrawn the next of those
     /// who wait begins anew, and when nobody waits it ends.

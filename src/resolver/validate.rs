@@ -135,7 +135,7 @@ pub(super) async fn renew<U: Exchange>(
 enum Asked<'a> {
     /// What is not known, of any upstream.
     OfAny,
-    /// The upstream called so last.
+    /// What is not known, and not of the upstream called so.
     OfOthers(&'a str),
     /// What is known of this zone too.
     Anew(&'a Name),
@@ -231,9 +231,7 @@ async fn attempt<U: Exchange>(
                 let doubted = match &judged.verdict {
                     Verdict::Bogus(reason) => sources
                         .into_iter()
-                        .find(|(asked, _)| {
-                            asked.name == reason.owner && asked.qtype == reason.rtype
-                        })
+                        .find(|(asked, _)| reason.source.as_ref() == Some(asked))
                         .map(|(_, upstream)| upstream),
                     _ => None,
                 };

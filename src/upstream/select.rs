@@ -233,14 +233,9 @@ impl Set {
     ) -> Vec<Chosen<'_>> {
         let group = self.shared.routes.of(question);
         let mut candidates = self.candidates(group, now);
-        for candidate in &mut candidates {
+        for candidate in &candidates {
             if candidate.facts.needs_watch {
                 probing::watch(self, candidate.place);
-            }
-            let name = self.profile(candidate.place).map(|profile| &*profile.name);
-            if avoid.is_some() && name == avoid {
-                let standing = candidate.facts.standing;
-                candidate.facts.standing = standing.max(Standing::Avoided);
             }
         }
         let strategy = self.shared.strategy;
@@ -253,6 +248,11 @@ impl Set {
         );
         if strategy == Strategy::Fastest {
             self.measure(question, &candidates);
+        }
+        // Only now: the favourite stays the favourite.
+        if avoid.is_some() {
+            let name = |place| self.profile(place).map(|profile| &*profile.name);
+            candidates.retain(|candidate| name(candidate.place) != avoid);
         }
         let chosen = |candidate: Candidate| {
             Some(Chosen {

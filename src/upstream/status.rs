@@ -64,7 +64,7 @@ impl Profile {
             name: Arc::clone(&self.name),
             transport: self.transport_now(),
             state: match report.standing {
-                Standing::Good | Standing::Avoided => State::Up,
+                Standing::Good => State::Up,
                 Standing::Incomplete => State::Incomplete,
                 Standing::Suspected => State::Probing,
                 Standing::Down => State::Down,

@@ -246,7 +246,7 @@ impl<'a> Walk<'a> {
         let all_late = self.asked.iter().all(|asked| asked.is_late);
         // One that is heard from is not helped by a second that starts from nothing.
         let all_quiet = self.asked.iter().all(|asked| asked.is_quiet(now));
-        let is_well = next.facts.standing < Standing::Avoided;
+        let is_well = next.facts.standing != Standing::Down;
         // Silence has a budget too, or a client would wait for one after the other.
         if all_quiet && self.tries.are_left() || all_late && is_well && self.may_hedge() {
             self.start_next(now);

@@ -4,6 +4,7 @@
 mod cost;
 mod denial;
 mod remembered;
+mod repair;
 mod round_trips;
 mod window;
 
