@@ -83,7 +83,8 @@ pub trait Exchange: Send + Sync + 'static {
     /// Sends the question with RD, CD and DO set and waits for the response that belongs to it.
     ///
     /// What is sent is made from the question alone, so nothing of the client can leak. The
-    /// upstream called `avoid` is not asked, however long the others take: its answer is known.
+    /// upstream called `avoid` is not asked where there are others, however long they take: its answer
+    /// is known.
     fn exchange(
         &self,
         question: &Question,

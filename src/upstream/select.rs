@@ -249,10 +249,11 @@ impl Set {
         if strategy == Strategy::Fastest {
             self.measure(question, &candidates);
         }
-        // Only now: the favourite stays the favourite.
-        if avoid.is_some() {
-            let name = |place| self.profile(place).map(|profile| &*profile.name);
-            candidates.retain(|candidate| name(candidate.place) != avoid);
+        // Only now: the favourite stays the favourite. Who is alone for a zone is asked even so.
+        let name = |it: &Candidate| self.profile(it.place).map(|profile| &*profile.name);
+        let is_other = |it: &Candidate| avoid.is_none() || name(it) != avoid;
+        if candidates.iter().any(is_other) {
+            candidates.retain(is_other);
         }
         let chosen = |candidate: Candidate| {
             Some(Chosen {
