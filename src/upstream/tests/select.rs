@@ -42,6 +42,22 @@ async fn the_next_is_asked_when_one_cannot_be_reached_or_will_not_answer() {
 }
 
 #[tokio::test]
+async fn whom_to_avoid_is_asked_only_where_there_is_nobody_else() {
+    let (one, queries) = with_rcode(0).await;
+    let (refusing, _) = with_rcode(5).await;
+    let asked = async |list: Vec<UpstreamSettings>| {
+        let upstreams = upstreams(list);
+        let deadline = clock::instant() + PATIENCE;
+        let question = question("a.example");
+        let asked = upstreams.exchange(&question, deadline, Some(&one.name));
+        message::rcode(&asked.await.unwrap().octets)
+    };
+    assert_eq!(asked(vec![one.clone(), refusing]).await, 5);
+    assert_eq!(queries.load(Ordering::SeqCst), 0);
+    assert_eq!(asked(vec![one.clone()]).await, 0);
+}
+
+#[tokio::test]
 async fn a_name_that_does_not_exist_is_an_answer() {
     let (first, _) = with_rcode(3).await;
     let (second, queries) = with_rcode(0).await;
