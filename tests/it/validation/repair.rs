@@ -25,7 +25,7 @@ async fn signatures_that_are_missing_are_waited_for_from_a_slow_upstream() {
         .faults()
         .everywhere(|set| set.strip_types.clone_from(&strip));
     slow.faults()
-        .everywhere(|set| set.latency = Duration::from_millis(700));
+        .everywhere(|set| set.latency = Duration::from_millis(500));
     for number in 0..3 {
         let name = format!("fresh{number}.wild.nsec3.com");
         let answered = ask(&truename, &name, "A").await;
